@@ -1,0 +1,249 @@
+"""Adapters on disk: names, versions, and which version a name stands for.
+
+An adapter version is the folder `NAME/VERSION/` with PEFT's `adapter_config.json` and
+`adapter_model.safetensors`, and `troupe.json` beside them. It never changes after it was published.
+The file `NAME/current` holds the promoted version; replacing that file is the whole promotion, so a
+reader sees the old version or the new one and nothing between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inference.types import InferenceError
+
+BASE = "base"
+DEFAULT = "default"
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+CARD_FILE = "troupe.json"
+_CURRENT_FILE = "current"
+_PICKLES = ("adapter_model.bin", "pytorch_model.bin", "adapter_model.pt", "adapter_model.pth")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+class AdapterError(InferenceError):
+    """An adapter that cannot be used; the message is one sentence that says why."""
+
+
+class AdapterCard(BaseModel):
+    """`troupe.json`: where an adapter came from and what it needs."""
+
+    model_config = ConfigDict(extra="allow")
+
+    base_model: str
+    base_fingerprint: str
+    prompt_format: str
+    weights_hash: str  # as `weights_hash` computes it
+    data_hash: str = ""
+    git_commit: str = ""
+    created_at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    note: str = ""
+    training: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterInfo:
+    """One published version."""
+
+    name: str
+    version: int
+    folder: Path
+    promoted: bool
+    card: AdapterCard
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / WEIGHTS_FILE
+
+
+class AdapterRegistry:
+    """The adapters under one folder. Every call reads the disk, so a promotion is seen at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def names(self) -> list[str]:
+        """`base`, `default`, then every name that has a published version."""
+        found = sorted(
+            entry.name
+            for entry in (self._folder.iterdir() if self._folder.is_dir() else ())
+            if entry.name not in (BASE, DEFAULT) and self.versions(entry.name)
+        )
+        return [BASE, DEFAULT, *found]
+
+    def versions(self, name: str) -> list[int]:
+        """The published versions of `name`, oldest first."""
+        folder = self._folder / name
+        if not _NAME.fullmatch(name) or not folder.is_dir():
+            return []
+        return sorted(
+            int(entry.name) for entry in folder.iterdir() if re.fullmatch(r"[1-9]\d*", entry.name)
+        )
+
+    def list(self, base_fingerprint: str | None = None) -> list[AdapterInfo]:
+        """Every readable version, by name and version; only those of one base model if given."""
+        found: list[AdapterInfo] = []
+        for name in self.names():
+            for version in self.versions(name):
+                try:
+                    found.append(self.resolve_version(name, version, base_fingerprint))
+                except AdapterError:
+                    continue  # `resolve` tells whoever asks for it why it cannot be used
+        return found
+
+    def resolve(self, name: str, base_fingerprint: str | None = None) -> AdapterInfo | None:
+        """The version that `name` (`pirate`, `pirate@3`, `base`, `default`) stands for now.
+
+        None is the base model: `base`, and `default` while nothing has been promoted to it.
+        Raises `AdapterError` for anything that cannot be used with the model of
+        `base_fingerprint`.
+        """
+        if name == BASE:
+            return None
+        stem, _, wanted = name.partition("@")
+        if not _NAME.fullmatch(stem) or (wanted and not re.fullmatch(r"[1-9]\d{0,8}", wanted)):
+            raise AdapterError(
+                f"{name!r} is not an adapter's name; names are lower-case letters, digits, - and _,"
+                " with @ and a number for one version."
+            )
+        if stem == BASE:
+            raise AdapterError("The base model has no versions; its adapter is called base.")
+        versions = self.versions(stem)
+        if not versions:
+            if stem == DEFAULT and not wanted:
+                return None
+            known = ", ".join(self.names())
+            raise AdapterError(f"There is no adapter {stem!r}; there are {known}.")
+        if wanted and int(wanted) not in versions:
+            known = ", ".join(map(str, versions))
+            raise AdapterError(f"Adapter {stem!r} has no version {wanted}; it has {known}.")
+        version = int(wanted) if wanted else self.promoted(stem)
+        return self.resolve_version(stem, version, base_fingerprint)
+
+    def promoted(self, name: str) -> int:
+        """The version that the bare name stands for: the promoted one, else the newest."""
+        versions = self.versions(name)
+        try:
+            current = int((self._folder / name / _CURRENT_FILE).read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            current = 0  # no promotion yet, or a torn file: the newest version serves
+        return current if current in versions else versions[-1]
+
+    def resolve_version(
+        self, name: str, version: int, base_fingerprint: str | None = None
+    ) -> AdapterInfo:
+        """One version, checked as `check_folder` does."""
+        folder = self._folder / name / str(version)
+        card = check_folder(folder, f"{name}@{version}", base_fingerprint)
+        return AdapterInfo(name, version, folder, self.promoted(name) == version, card)
+
+    def publish(self, staging: Path, name: str, *, promote: bool = True) -> AdapterInfo:
+        """Move the finished adapter folder `staging` into place as the next version of `name`.
+
+        `staging` must be on the same file system. Raises `AdapterError` if it is not a usable
+        adapter or the name cannot be taken; then nothing has changed.
+        """
+        check_name(name)
+        check_folder(staging, name, None)
+        home = self._folder / name
+        home.mkdir(parents=True, exist_ok=True)
+        version = max(self.versions(name), default=0) + 1
+        while True:
+            try:
+                staging.rename(home / str(version))
+                break
+            except OSError:
+                if not (home / str(version)).exists():
+                    raise
+                version += 1  # another training published meanwhile
+        if promote:
+            self.promote(name, version)
+        return self.resolve_version(name, version)
+
+    def promote(self, name: str, version: int) -> None:
+        """Let `name` stand for `version` from now on, in one atomic step."""
+        self.resolve_version(name, version)
+        home = self._folder / name
+        draft = home / f".{_CURRENT_FILE}.{os.getpid()}"
+        with draft.open("w", encoding="ascii") as file:
+            file.write(str(version))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(home / _CURRENT_FILE)
+
+    def staging_folder(self, name: str) -> Path:
+        """A fresh empty folder that `publish` can move into place; leading dots hide it."""
+        check_name(name)
+        folder = self._folder / name / f".staging-{os.getpid()}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+
+def check_name(name: str) -> None:
+    """Raise `AdapterError` unless a new adapter may be called `name`."""
+    if not _NAME.fullmatch(name):
+        raise AdapterError(
+            f"{name!r} cannot be an adapter's name; use lower-case letters, digits, - and _,"
+            " 64 at most."
+        )
+    if name == BASE:
+        raise AdapterError("The name base always means the model without adapter; choose another.")
+
+
+def check_folder(folder: Path, label: str, base_fingerprint: str | None) -> AdapterCard:
+    """Raise `AdapterError` unless `folder` is an adapter for the model of `base_fingerprint`."""
+    if not (folder / WEIGHTS_FILE).is_file():
+        if pickle := next((name for name in _PICKLES if (folder / name).exists()), None):
+            raise AdapterError(
+                f"Adapter {label} holds {pickle}, a pickle file, which can run code when it is"
+                f" loaded; convert it to {WEIGHTS_FILE}."
+            )
+        raise AdapterError(f"Adapter {label} has no {WEIGHTS_FILE}; train or copy it again.")
+    if not (folder / CONFIG_FILE).is_file():
+        raise AdapterError(f"Adapter {label} has no {CONFIG_FILE}; train or copy it again.")
+    try:
+        card = AdapterCard.model_validate_json((folder / CARD_FILE).read_bytes())
+    except FileNotFoundError:
+        raise AdapterError(
+            f"Adapter {label} has no {CARD_FILE}, which says what base model it is for; publish it"
+            " with python -m finetune."
+        ) from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"])) or "the file"
+        raise AdapterError(f"{CARD_FILE} of adapter {label}: {key}: {problem['msg']}.") from None
+    if base_fingerprint is not None and card.base_fingerprint != base_fingerprint:
+        raise AdapterError(
+            f"Adapter {label} was made for another base model ({card.base_model}); train one for"
+            " the model in use."
+        )
+    return card
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 of the weights file, the identity of an adapter version."""
+    with (folder / WEIGHTS_FILE).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """PEFT's settings of the adapter in `folder`."""
+    values: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    return values

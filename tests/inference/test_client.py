@@ -1,0 +1,227 @@
+"""The client against a real worker process that holds a tiny LLaMA."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from config import ModelSettings
+from inference.adapters import AdapterError, AdapterRegistry
+from inference.client import InferenceClient
+from inference.model_loading import LoadedModel
+from inference.types import (
+    Chunk,
+    GenerationRequest,
+    InferenceError,
+    Message,
+    RequestRefused,
+    Sampling,
+)
+from tests.conftest import config_in
+from tests.inference.conftest import MakeAdapter, tiny_config
+
+_LONG = Sampling(temperature=1, max_new_tokens=4000, seed=5)
+
+
+def _request(
+    text: str = "hi", *, sampling: Sampling | None = None, **keys: str
+) -> GenerationRequest:
+    sampling = sampling or Sampling(temperature=1, max_new_tokens=20)
+    return GenerationRequest(
+        messages=(Message(role="user", content=text),), sampling=sampling, **keys
+    )
+
+
+async def _collect(client: InferenceClient, request: GenerationRequest) -> list[Chunk]:
+    return [chunk async for chunk in client.generate(request)]
+
+
+def _text(chunks: list[Chunk]) -> str:
+    text = ""
+    for chunk in chunks:
+        text = "" if chunk.restart else text + chunk.text
+    return text
+
+
+async def test_a_stream_ends_once_with_its_figures(client: InferenceClient) -> None:
+    chunks = await _collect(client, _request())
+    assert [chunk.finish_reason is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [
+        True
+    ]
+    last = chunks[-1]
+    assert last.finish_reason in ("stop", "length")
+    assert last.adapter == "base"
+    assert last.usage is not None
+    assert last.usage.completion_tokens > 0
+    assert last.usage.first_token_seconds <= last.usage.total_seconds
+    assert client.status().running == 0
+
+
+async def test_a_seed_gives_the_same_reply_through_the_whole_chain(
+    client: InferenceClient,
+) -> None:
+    sampling = Sampling(temperature=1, max_new_tokens=30, seed=11)
+    first = await _collect(client, _request(sampling=sampling))
+    again = await _collect(client, _request(sampling=sampling))
+    other = await _collect(client, _request(sampling=sampling.replace(seed=12)))
+    assert _text(first) == _text(again) != _text(other)
+
+
+async def test_many_requests_are_all_answered(client: InferenceClient) -> None:
+    requests = [_request(str(i), guild=str(i % 3), user=str(i)) for i in range(12)]
+    replies = await asyncio.gather(*(_collect(client, request) for request in requests))
+    assert all(chunks[-1].finish_reason in ("stop", "length") for chunks in replies)
+    status = client.status()
+    assert (status.waiting, status.running, status.state) == (0, 0, "ready")
+    assert status.tokens_per_second > 0
+
+
+async def test_a_stop_string_ends_the_reply_and_is_not_shown(client: InferenceClient) -> None:
+    sampling = Sampling(temperature=1, max_new_tokens=60, seed=3)
+    text = _text(await _collect(client, _request(sampling=sampling)))
+    stop = text[len(text) // 2 : len(text) // 2 + 4]
+    chunks = await _collect(client, _request(sampling=sampling.replace(stop=(stop,))))
+    assert chunks[-1].finish_reason == "stop"
+    assert _text(chunks) == text[: text.index(stop)]
+
+
+async def test_closing_the_stream_frees_the_worker(client: InferenceClient) -> None:
+    stream = client.generate(_request(sampling=_LONG))
+    await anext(stream)
+    await stream.aclose()
+    started = time.monotonic()
+    assert (await _collect(client, _request()))[-1].finish_reason in ("stop", "length")
+    assert time.monotonic() - started < 10
+
+
+async def test_cancelling_ends_the_stream_with_cancelled(client: InferenceClient) -> None:
+    running, waiting = _request(sampling=_LONG), _request(sampling=_LONG)
+    streams = [asyncio.create_task(_collect(client, r)) for r in (running, waiting)]
+    await _until(lambda: client.status().running == 1 and client.status().waiting == 1)
+    assert client.place(running.id) == 0
+    assert client.place(waiting.id) == 1
+    client.cancel(waiting.id)
+    client.cancel(running.id)
+    client.cancel(running.id)
+    for chunks in await asyncio.gather(*streams):
+        assert [c.finish_reason for c in chunks if c.finish_reason] == ["cancelled"]
+
+
+async def test_what_cannot_be_served_is_refused_in_a_sentence(client: InferenceClient) -> None:
+    with pytest.raises(AdapterError, match="no adapter 'nobody'"):
+        await _collect(client, _request(adapter="nobody"))
+    (last,) = await _collect(client, _request("a b " * 5000))
+    assert last.finish_reason == "error"
+    assert "model's context only 8192" in last.error
+
+
+async def test_the_bots_process_counts_tokens_like_the_worker(
+    client: InferenceClient, embedded: LoadedModel
+) -> None:
+    for text in ("Hello there", "你好 🙂", "", "\ud800 lone"):
+        clean = text.encode("utf-8", "replace").decode()
+        ids = embedded.tokenizer(clean, add_special_tokens=False)["input_ids"]
+        assert client.count_tokens(text) == len(ids)
+
+
+async def test_a_killed_worker_is_replaced_and_the_reply_begins_again(
+    client: InferenceClient,
+) -> None:
+    before = client.status().restarts
+    request = _request(sampling=_LONG.replace(max_new_tokens=400))
+    expected = _text(await _collect(client, request.model_copy(update={"id": "first"})))
+    stream = client.generate(request)
+    chunks = [await anext(stream)]
+    _kill_worker(client)
+    chunks += [chunk async for chunk in stream]
+    assert sum(chunk.restart for chunk in chunks) == 1
+    assert chunks[-1].finish_reason in ("stop", "length")
+    assert _text(chunks) == expected
+    assert client.status().restarts == before + 1
+
+
+async def test_a_request_that_kills_two_workers_fails_and_others_are_served(
+    client: InferenceClient,
+) -> None:
+    deadly = asyncio.create_task(_collect(client, _request(sampling=_LONG)))
+    other = asyncio.create_task(_collect(client, _request(user="other")))
+    for _ in range(2):
+        await _until(lambda: client.status().state == "ready" and client.status().running == 1)
+        _kill_worker(client)
+        await _until(lambda: client.status().state != "ready")
+    chunks = await deadly
+    assert chunks[-1].finish_reason == "error"
+    assert "ended twice" in chunks[-1].error
+    assert (await other)[-1].finish_reason in ("stop", "length")
+
+
+async def test_adapters_are_switched_between_requests(
+    client: InferenceClient, tiny: LoadedModel, make_adapter: MakeAdapter
+) -> None:
+    sampling = Sampling(temperature=0, max_new_tokens=20)
+    registry: AdapterRegistry = client.adapters
+    make_adapter(tiny, registry, "pirate", seed=1)
+    texts: dict[str, set[str]] = {}
+    for name in ("base", "pirate", "base", "pirate@1"):
+        chunks = await _collect(client, _request(sampling=sampling, adapter=name))
+        texts.setdefault(chunks[-1].adapter, set()).add(_text(chunks))
+    assert set(texts) == {"base", "pirate@1"}
+    assert all(len(variants) == 1 for variants in texts.values())
+    assert texts["base"] != texts["pirate@1"]
+
+
+async def test_a_worker_that_hangs_is_replaced(tmp_path: Path, tiny_folder: Path) -> None:
+    client = InferenceClient(tiny_config(tmp_path, tiny_folder, hang_timeout_seconds=2.0))
+    await client.start()
+    try:
+        stream = client.generate(_request(sampling=_LONG.replace(max_new_tokens=300)))
+        await anext(stream)
+        pid = client.worker_pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        chunks = [chunk async for chunk in stream]
+        assert chunks[-1].finish_reason in ("stop", "length")
+        assert client.status().restarts == 1
+    finally:
+        await client.close()
+
+
+async def test_bounds_deadline_and_shutdown(tmp_path: Path, tiny_folder: Path) -> None:
+    settings = {"queue_size": 2, "queue_per_user": 1, "deadline_seconds": 0.5}
+    client = InferenceClient(tiny_config(tmp_path, tiny_folder, **settings))
+    await client.start()
+    running = asyncio.create_task(_collect(client, _request(sampling=_LONG, user="a")))
+    await _until(lambda: client.status().running == 1)
+    late = asyncio.create_task(_collect(client, _request(user="b")))
+    await _until(lambda: client.status().waiting == 1)
+    with pytest.raises(RequestRefused, match="already have 1 replies waiting"):
+        await _collect(client, _request(user="b"))
+    (last,) = await late
+    assert last.finish_reason == "error"
+    assert "did not begin within" in last.error
+    await client.close()
+    assert (await running)[-1].finish_reason == "cancelled"
+    with pytest.raises(RequestRefused, match="shutting down"):
+        await _collect(client, _request())
+
+
+async def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path: Path) -> None:
+    config = config_in(tmp_path, model=ModelSettings(base=str(tmp_path / "none"), device="cpu"))
+    with pytest.raises(InferenceError, match="There is no model folder"):
+        await InferenceClient(config).start()
+
+
+def _kill_worker(client: InferenceClient) -> None:
+    pid = client.worker_pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - another process changes it, nobody signals
+            await asyncio.sleep(0.01)
