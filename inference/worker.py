@@ -80,6 +80,8 @@ def main(pipe: Connection, settings: ModelSettings, models_dir: Path, log_level:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=log_level, format="%(levelname)s %(name)s: %(message)s")
+    # It warns of kernels that only a 4-bit model on a CPU would gain from.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     inbox: queue.SimpleQueue[Submit | Cancel] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(pipe, inbox), daemon=True, name="pipe").start()
     try:
