@@ -1,0 +1,146 @@
+"""Channels, and the settings that were made for each of them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from db.connection import DatabaseError, SerialConnection
+from db.values import storable, storable_or_none, to_json
+
+ChannelKind = Literal["guild", "dm", "thread", "terminal"]
+
+
+class Unset(Enum):
+    """The type of `UNSET`: this setting stays as it is (None would clear it)."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A place where people and a character talk. A setting of None: the configuration's default."""
+
+    id: int
+    key: str  # the front end's name for it: `discord:123`, `terminal:main`
+    guild_key: str | None
+    name: str
+    kind: ChannelKind
+    persona: str | None
+    adapter: str | None
+    mode: str | None
+    sampling: dict[str, object]  # only what was set for this channel
+    scene_start: int  # messages with a greater id belong to the present scene
+
+
+class Channels:
+    """The store of channels. Every method raises `DatabaseError`."""
+
+    def __init__(self, connection: SerialConnection) -> None:
+        self._connection = connection
+
+    async def seen(
+        self, key: str, *, guild_key: str | None, name: str, kind: ChannelKind
+    ) -> Channel:
+        """The channel `key`, created at the first sight of it; name, kind and guild are refreshed.
+
+        Nothing is written when nothing changed, so it may be called for every message.
+        """
+        key, name = storable(key), storable(name)
+        guild_key = storable_or_none(guild_key)
+        channel = await self.get(key)
+        if channel is not None and _looks(channel) == (guild_key, name, kind):
+            return channel
+        async with self._connection.transaction() as connection:
+            [row] = await connection.execute_fetchall(
+                """INSERT INTO channels (key, guild_key, name, kind) VALUES (?, ?, ?, ?)
+                   ON CONFLICT (key) DO UPDATE
+                   SET guild_key = excluded.guild_key, name = excluded.name, kind = excluded.kind
+                   RETURNING *""",
+                (key, guild_key, name, kind),
+            )
+        return _channel(row)
+
+    async def get(self, key: str) -> Channel | None:
+        rows = await self._connection.rows("SELECT * FROM channels WHERE key = ?", (storable(key),))
+        return _channel(rows[0]) if rows else None
+
+    async def by_id(self, channel_id: int) -> Channel:
+        rows = await self._connection.rows("SELECT * FROM channels WHERE id = ?", (channel_id,))
+        return _the_channel(rows, channel_id)
+
+    async def all(self) -> list[Channel]:
+        """Every channel ever seen, in the order of first sight."""
+        rows = await self._connection.rows("SELECT * FROM channels ORDER BY id")
+        return [_channel(row) for row in rows]
+
+    async def set(
+        self,
+        channel_id: int,
+        *,
+        persona: str | Unset | None = UNSET,
+        adapter: str | Unset | None = UNSET,
+        mode: str | Unset | None = UNSET,
+        sampling: dict[str, object] | Unset | None = UNSET,
+    ) -> Channel:
+        """Change the settings that are given; None goes back to the configuration's default.
+
+        `sampling` is replaced as a whole. Returns the channel as it is now.
+        """
+        changes: dict[str, str | None] = {}
+        for column, value in (("persona", persona), ("adapter", adapter), ("mode", mode)):
+            if not isinstance(value, Unset):
+                changes[column] = storable_or_none(value)
+        if not isinstance(sampling, Unset):
+            changes["sampling"] = to_json(sampling or {})
+        if not changes:
+            return await self.by_id(channel_id)
+        columns = ", ".join(f"{column} = ?" for column in changes)
+        async with self._connection.transaction() as connection:
+            rows = await connection.execute_fetchall(
+                f"UPDATE channels SET {columns} WHERE id = ? RETURNING *",
+                (*changes.values(), channel_id),
+            )
+            return _the_channel(list(rows), channel_id)
+
+    async def new_scene(self, channel_id: int) -> Channel:
+        """Begin a new scene: what was said so far stays stored but leaves the history."""
+        async with self._connection.transaction() as connection:
+            rows = await connection.execute_fetchall(
+                """UPDATE channels SET scene_start = max(scene_start, coalesce(
+                       (SELECT max(id) FROM messages WHERE channel_id = channels.id), 0))
+                   WHERE id = ? RETURNING *""",
+                (channel_id,),
+            )
+            return _the_channel(list(rows), channel_id)
+
+
+def _looks(channel: Channel) -> tuple[str | None, str, ChannelKind]:
+    return channel.guild_key, channel.name, channel.kind
+
+
+def _the_channel(rows: list[sqlite3.Row], channel_id: int) -> Channel:
+    if not rows:
+        raise DatabaseError(f"The database has no channel with the id {channel_id}.")
+    return _channel(rows[0])
+
+
+def _channel(row: sqlite3.Row) -> Channel:
+    return Channel(
+        id=row["id"],
+        key=row["key"],
+        guild_key=row["guild_key"],
+        name=row["name"],
+        kind=row["kind"],
+        persona=row["persona"],
+        adapter=row["adapter"],
+        mode=row["mode"],
+        sampling=json.loads(row["sampling"]),
+        scene_start=row["scene_start"],
+    )
