@@ -1,0 +1,94 @@
+"""`python -m bot`: Discord where there is a token, else the terminal.
+
+Nothing heavy is imported at the top: the inference worker is started with `spawn`, which imports
+this module again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from config import Config
+
+FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+
+HOW_TO_ATTACH = """\
+No DISCORD_TOKEN found, so this is the terminal; the same characters wait for Discord.
+To attach Discord, put DISCORD_TOKEN=… into the file .env (README, "Into Discord") and start again.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    from bot.startup import StartupError, Unavailable, read_settings
+
+    try:
+        settings = read_settings(options.config)
+        if options.command == "chat":
+            return _chat(settings.config, options)
+        if settings.token is None and options.command == "discord":
+            raise StartupError(
+                "There is no Discord token; set DISCORD_TOKEN in the environment or in .env."
+            )
+        if settings.token is None:
+            sys.stderr.write(HOW_TO_ATTACH)
+            return _chat(settings.config, _parser().parse_args(["chat"]))
+        from bot.client import run_discord
+
+        return run_discord(settings.config, settings.token)
+    except StartupError as error:
+        print(error, file=sys.stderr)
+        return FAILED if isinstance(error, Unavailable) else WRONG_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception:
+        # Through the log, which hides secrets; Python's own report would not.
+        logging.getLogger("bot").exception("The bot failed.")
+        return FAILED
+
+
+def _chat(config: Config, options: argparse.Namespace) -> int:
+    from bot.casting import Overrides
+    from bot.terminal import run_terminal
+
+    overrides = Overrides(options.persona, options.adapter, options.seed)
+    return run_terminal(config, options.channel, overrides)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bot",
+        description="Discord characters on your own LLaMA. Without a command: Discord if"
+        " DISCORD_TOKEN is set (environment or .env), else the terminal.",
+    )
+    parser.add_argument("--config", type=Path, help="configuration file (default: config.toml)")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="configuration file")
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
+    chat = commands.add_parser(
+        "chat", parents=[shared], help="talk in the terminal; piped in, one reply per line"
+    )
+    chat.add_argument("--persona", metavar="P", help="character for this run")
+    chat.add_argument("--adapter", metavar="A", help="adapter for this run")
+    chat.add_argument(
+        "--channel", metavar="C", default="main", help="conversation to go on with (main)"
+    )
+    chat.add_argument("--seed", metavar="N", type=_seed, help="make the replies reproducible")
+    commands.add_parser("discord", parents=[shared], help="run the Discord bot")
+    return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError("a seed is a whole number from 0 up to 2^63 - 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Who speaks in a channel, through which adapter, and how the next token is chosen."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+from config import Config
+from db.channels import Channel
+from inference.adapters import AdapterError, AdapterRegistry
+from inference.types import Sampling, parse_sampling
+from persona_prompts.cast import Cast
+from persona_prompts.character import Character, CharacterError
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["mention", "always"]
+
+_SEEDS = 1 << 63
+
+
+@dataclass(slots=True)
+class Overrides:
+    """What the command line chose for one run; a command that sets the same thing clears it."""
+
+    persona: str | None = None
+    adapter: str | None = None
+    seed: int | None = None
+    replies: int = 0  # so far in this run, so that a seed gives each reply its own
+
+    def next_seed(self) -> int:
+        """A fresh seed, or the next one of a reproducible run."""
+        if self.seed is None:
+            return secrets.randbelow(_SEEDS)
+        self.replies += 1
+        return (self.seed + self.replies - 1) % _SEEDS
+
+
+class Casting:
+    """What a channel chose, filled up from the command line and the configuration."""
+
+    def __init__(
+        self,
+        config: Config,
+        cast: Cast,
+        adapters: AdapterRegistry,
+        overrides: Overrides | None = None,
+    ) -> None:
+        self.cast = cast
+        self.adapters = adapters
+        self.overrides = overrides or Overrides()
+        self._config = config
+
+    def persona(self, channel: Channel) -> str:
+        """The id of the chosen character, whether or not there still is one."""
+        return self.overrides.persona or channel.persona or self._config.bot.persona
+
+    def character(self, channel: Channel) -> Character:
+        """Raises `CharacterError` if the chosen character is not there any more."""
+        return self.cast.get(self.persona(channel))
+
+    def adapter(self, channel: Channel) -> str:
+        """The adapter's name: chosen for the channel, else the character's, else the default."""
+        return (
+            self.overrides.adapter
+            or channel.adapter
+            or self._preferred(self.persona(channel))
+            or self._config.bot.adapter
+        )
+
+    def _preferred(self, persona: str) -> str | None:
+        """The adapter that a character asks for, if it can be used."""
+        try:
+            preferred = self.cast.get(persona).adapter
+            if preferred is not None:
+                self.adapters.resolve(preferred)
+            return preferred
+        except CharacterError:
+            return None  # whoever needs the character itself is told
+        except AdapterError as error:
+            log.warning("%s prefers an adapter that is not usable: %s", persona, error)
+            return None
+
+    def mode(self, channel: Channel) -> Mode:
+        return "always" if (channel.mode or self._config.bot.mode) == "always" else "mention"
+
+    def sampling(self, channel: Channel) -> Sampling:
+        """The channel's settings over the configured ones.
+
+        Raises `ValueError` with a sentence if the two do not make possible settings.
+        """
+        return parse_sampling({**self._config.sampling.model_dump(), **channel.sampling})

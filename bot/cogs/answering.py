@@ -1,0 +1,81 @@
+"""How every slash command answers: in time, to the right people, in as many messages as needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING
+
+import discord
+from discord import app_commands
+
+from bot.commands import Answer, Suggestion
+from bot.errors import CommandError
+from bot.hearing import place_of
+from bot.incoming import Place
+from bot.splitting import split
+
+if TYPE_CHECKING:
+    from bot.client import TroupeBot
+
+_PATIENCE_SECONDS = 1.5  # Discord gives up after three
+_MOST_CHOICES = 25
+_CHOICE_LENGTH = 100
+
+
+async def answer(
+    interaction: discord.Interaction[TroupeBot], work: Coroutine[object, object, Answer]
+) -> None:
+    """Send what `work` gives, deferring when it takes long; its failures are raised.
+
+    An answer that everybody should see is still ephemeral when it had to be deferred, because
+    Discord wants to know at that moment, and a failure is nobody else's business.
+    """
+    task = asyncio.ensure_future(work)
+    await asyncio.wait([task], timeout=_PATIENCE_SECONDS)
+    if not task.done():
+        await interaction.response.defer(ephemeral=True, thinking=True)
+    result = await task
+    first, *others = split(result.text) or ["There is nothing."]
+    hidden = not result.public
+    if interaction.response.is_done():
+        await interaction.followup.send(first, ephemeral=True)
+    else:
+        await interaction.response.send_message(first, ephemeral=hidden)
+    for text in others:
+        await interaction.followup.send(text, ephemeral=hidden)
+    if result.enters is not None:
+        commands = interaction.client.behind.commands
+        await commands.greet(place(interaction), result.enters, interaction.user.display_name)
+
+
+def place(interaction: discord.Interaction[TroupeBot]) -> Place:
+    """Where the command was used."""
+    if interaction.channel_id is None:
+        raise CommandError("This command needs a channel.")
+    return place_of(interaction.channel, interaction.channel_id, interaction.guild_id)
+
+
+def require_switching(interaction: discord.Interaction[TroupeBot]) -> None:
+    """Raise `CommandError` unless the user may change the channel's settings.
+
+    In a direct message both sides are alone, so everybody may.
+    """
+    permission = interaction.client.behind.config.discord.switch_permission
+    if interaction.guild_id is None or getattr(interaction.permissions, permission):
+        return
+    name = permission.replace("_", " ").title()
+    raise CommandError(f"Switching needs the permission {name} in this channel.")
+
+
+def choices(suggestions: Iterable[Suggestion]) -> list[app_commands.Choice[str]]:
+    """An autocomplete list within Discord's bounds."""
+    return [
+        app_commands.Choice(name=_short(entry.label), value=entry.value)
+        for entry in suggestions
+        if len(entry.value) <= _CHOICE_LENGTH
+    ][:_MOST_CHOICES]
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _CHOICE_LENGTH else label[: _CHOICE_LENGTH - 1] + "…"

@@ -1,0 +1,320 @@
+"""Every command as a function that knows no Discord: arguments in, an `Answer` out.
+
+Slash commands, terminal lines and tests call the same ones. Whether somebody may use a command is
+the front end's question; whether it makes sense is answered here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Protocol
+
+from bot.casting import Casting
+from bot.errors import CommandError
+from bot.incoming import Place
+from bot.reply import longest_reply
+from bot.turn import Turns
+from config import Config
+from db.channels import Channel
+from db.database import Database
+from inference.adapters import BASE, DEFAULT, AdapterInfo, AdapterRegistry
+from inference.client import Status
+from inference.types import ModelInfo, Sampling, parse_sampling, sampling_range
+from persona_prompts.character import Character
+
+log = logging.getLogger(__name__)
+
+CLEAR = "default"  # the value that takes a channel's own setting back
+MODE = "mode"
+MODES = {"mention": "answers when addressed", "always": "answers every message"}
+SETTINGS = (*Sampling.model_fields, MODE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command says. `public`: everybody in the channel should see it.
+
+    `enters`: this character takes the stage now; the front end lets `Commands.greet` show it.
+    """
+
+    text: str
+    public: bool = False
+    enters: Character | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """One entry of an autocomplete list."""
+
+    value: str
+    label: str
+
+
+class Inference(Protocol):
+    """What commands need of `inference.client.InferenceClient`."""
+
+    @property
+    def adapters(self) -> AdapterRegistry: ...
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def status(self) -> Status: ...
+
+
+class Commands:
+    """The commands of one bot."""
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        casting: Casting,
+        client: Inference,
+        turns: Turns,
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._casting = casting
+        self._client = client
+        self._turns = turns
+
+    async def persona_list(self, place: Place) -> Answer:
+        """The cast, one line each; the channel's own is marked."""
+        channel = await self._turns.channel(place)
+        present = self._casting.persona(channel)
+        lines = [
+            f"{'▸' if character.id == present else '·'} **{character.name}** (`{character.id}`)"
+            f"{f' — {character.summary}' if character.summary else ''}"
+            for character in self._casting.cast.all()
+        ]
+        lines += [f"⚠ {problem}" for problem in self._casting.cast.problems]
+        return Answer("\n".join(lines))
+
+    async def persona_show(self, place: Place, name: str = "") -> Answer:
+        """One character's card; the channel's own without a name."""
+        channel = await self._turns.channel(place)
+        character = self._casting.cast.get(name) if name else self._casting.character(channel)
+        rows = {
+            "Also called": ", ".join(character.aliases),
+            "Description": character.description,
+            "Personality": character.personality,
+            "Scenario": character.scenario,
+            "Greeting": character.greeting,
+            "Adapter": character.adapter or "",
+        }
+        lines = [f"**{character.name}** (`{character.id}`)"]
+        for title, text in rows.items():
+            shown = text.replace("{{char}}", character.name).replace("{{user}}", "you")
+            lines += [f"**{title}:** {shown}"] if shown else []
+        return Answer("\n".join(lines))
+
+    async def persona_set(self, place: Place, name: str) -> Answer:
+        """Let another character speak here; it starts with an empty scene and its greeting."""
+        channel = await self._turns.channel(place)
+        wanted = None if name == CLEAR else self._casting.cast.get(name).id
+        self._casting.overrides.persona = None
+        channel = await self._database.channels.set(channel.id, persona=wanted)
+        await self._database.channels.new_scene(channel.id)
+        character = self._casting.character(channel)
+        return Answer(f"{character.name} speaks here now.", public=True, enters=character)
+
+    async def greet(self, place: Place, character: Character, user_name: str) -> None:
+        """Show the greeting of a character that just entered."""
+        await self._turns.greet(await self._turns.channel(place), character, user_name)
+
+    async def adapter_list(self, place: Place) -> Answer:
+        """The adapters for the model in use; the channel's own is marked."""
+        channel = await self._turns.channel(place)
+        present = self._casting.adapter(channel)
+        versions = await asyncio.to_thread(self._client.adapters.list, self._fingerprint())
+        lines = [
+            f"{'▸' if present == BASE else '·'} `{BASE}` — the model without adapter",
+            f"{'▸' if present == DEFAULT else '·'} `{DEFAULT}` — {self._default_meaning(versions)}",
+        ]
+        for info in versions:
+            marked = present == info.label or (info.promoted and present == info.name)
+            lines.append(f"{'▸' if marked else '·'} {_adapter_line(info)}")
+        return Answer("\n".join(lines))
+
+    async def adapter_show(self, place: Place, name: str = "") -> Answer:
+        """Where an adapter came from; the channel's own without a name."""
+        channel = await self._turns.channel(place)
+        wanted = name or self._casting.adapter(channel)
+        info = await asyncio.to_thread(self._client.adapters.resolve, wanted, self._fingerprint())
+        if info is None:
+            return Answer(f"`{wanted}` is the model without adapter: {self._model()}.")
+        card = info.card
+        rows = {
+            "Promoted": "yes" if info.promoted else "no",
+            "Base model": card.base_model,
+            "Prompt format": card.prompt_format,
+            "Made": card.created_at,
+            "Note": card.note,
+            "Weights": card.weights_hash[:12],
+            "Data": card.data_hash[:12],
+        }
+        lines = [f"**{info.label}**"]
+        lines += [f"**{title}:** {text}" for title, text in rows.items() if text]
+        lines += [f"{key} = {value}" for key, value in card.figures.items()]
+        return Answer("\n".join(lines))
+
+    async def adapter_set(self, place: Place, name: str) -> Answer:
+        """Answer through another adapter from the next reply on; other channels keep theirs.
+
+        `default` means the promoted adapter here, as everywhere.
+        """
+        channel = await self._turns.channel(place)
+        info = await asyncio.to_thread(self._client.adapters.resolve, name, self._fingerprint())
+        self._casting.overrides.adapter = None
+        await self._database.channels.set(channel.id, adapter=name)
+        stands_for = "the model without adapter" if info is None else info.label
+        return Answer(f"Replies here now come from `{name}` ({stands_for}).", public=True)
+
+    async def settings_show(self, place: Place) -> Answer:
+        """Every setting of the channel, and whether it is its own."""
+        channel = await self._turns.channel(place)
+        sampling = self._casting.sampling(channel)
+        lines = [
+            f"persona = {self._casting.persona(channel)}{_origin(channel.persona)}",
+            f"adapter = {self._casting.adapter(channel)}{_origin(channel.adapter)}",
+            f"{MODE} = {self._casting.mode(channel)}{_origin(channel.mode)}",
+        ]
+        for name, value in sampling.model_dump().items():
+            own = channel.sampling.get(name)
+            lines.append(f"{name} = {_shown(value)}{_origin(own)}")
+        return Answer("\n".join(lines))
+
+    async def settings_set(self, place: Place, name: str, value: str) -> Answer:
+        """Change one setting of the channel, or take it back with the value `default`."""
+        name, value = name.strip().lower(), value.strip()
+        if name not in SETTINGS:
+            raise CommandError(f"There is no setting {name!r}; there are {', '.join(SETTINGS)}.")
+        channel = await self._turns.channel(place)
+        if name == MODE:
+            return await self._set_mode(channel, value)
+        own = {key: kept for key, kept in channel.sampling.items() if key != name}
+        if value != CLEAR:
+            own[name] = self._parsed(name, value)
+        channel = await self._database.channels.set(channel.id, sampling=own)
+        now = getattr(self._casting.sampling(channel), name)
+        return Answer(f"{name} = {_shown(now)}{_origin(own.get(name))} here now.", public=True)
+
+    async def reset(self, place: Place) -> Answer:
+        """Start a new scene: the character forgets what was said here; nothing is deleted."""
+        channel = await self._turns.channel(place)
+        await self._database.channels.new_scene(channel.id)
+        character = self._casting.character(channel)
+        return Answer(f"{character.name} starts afresh here.", public=True, enters=character)
+
+    async def status(self, place: Place) -> Answer:
+        """How the model and this channel are doing."""
+        channel = await self._turns.channel(place)
+        status = self._client.status()
+        remembered = await self._database.messages.count(channel.id)
+        persona, adapter = self._casting.persona(channel), self._casting.adapter(channel)
+        lines = [
+            f"model: {status.model} — {status.state}"
+            f"{f' ({status.problem})' if status.problem else ''}",
+            f"replies being written: {status.running}; waiting: {status.waiting};"
+            f" of this channel: {self._turns.waiting(channel)}",
+            f"speed: {status.tokens_per_second:.1f} tokens/s; restarts: {status.restarts}",
+            f"here: {persona} through {adapter},"
+            f" {MODES[self._casting.mode(channel)]}; {remembered} messages remembered",
+        ]
+        return Answer("\n".join(lines))
+
+    def suggest_personas(self, typed: str) -> list[Suggestion]:
+        """Characters whose id, name or alias contains what was typed."""
+        return [
+            Suggestion(character.id, f"{character.name} — {character.summary}")
+            for character in self._casting.cast.all()
+            if _matches(typed, character.id, character.name, *character.aliases)
+        ]
+
+    async def suggest_adapters(self, typed: str) -> list[Suggestion]:
+        """Adapter names, then their versions, that contain what was typed."""
+        versions = await asyncio.to_thread(self._client.adapters.list, self._fingerprint())
+        names = dict.fromkeys((BASE, DEFAULT, *(info.name for info in versions)))
+        values = [*names, *(info.label for info in reversed(versions))]
+        return [Suggestion(value, value) for value in values if _matches(typed, value)]
+
+    def suggest_settings(self, typed: str) -> list[Suggestion]:
+        """Settings, with their ranges, whose name contains what was typed."""
+        about = {name: sampling_range(name) for name in SETTINGS}
+        about[MODE] = " or ".join(MODES)
+        return [
+            Suggestion(name, f"{name} — {text}" if text else name)
+            for name, text in about.items()
+            if _matches(typed, name)
+        ]
+
+    def suggest_values(self, name: str, typed: str) -> list[Suggestion]:
+        """Values that a setting may take; numbers are typed freely."""
+        values = [*MODES, CLEAR] if name == MODE else [CLEAR]
+        return [Suggestion(value, value) for value in values if _matches(typed, value)]
+
+    async def _set_mode(self, channel: Channel, value: str) -> Answer:
+        if value not in (*MODES, CLEAR):
+            raise CommandError(f"{MODE} = {value!r} is not possible; it must be mention or always.")
+        channel = await self._database.channels.set(
+            channel.id, mode=None if value == CLEAR else value
+        )
+        mode = self._casting.mode(channel)
+        name = self._casting.character(channel).name
+        return Answer(f"{name} {MODES[mode]} here now.", public=True)
+
+    def _parsed(self, name: str, value: str) -> object:
+        """`value` as the setting's type, within its range, and possible for the model."""
+        words: object = value
+        if name == "stop":
+            words = tuple(part.replace("\\n", "\n") for part in value.split("|"))
+        try:
+            parsed: object = getattr(parse_sampling({name: words}), name)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        if name == "max_new_tokens" and isinstance(parsed, int) and self._is_loaded():
+            most = longest_reply(self._config, self._client.info)
+            if parsed > most:
+                raise CommandError(
+                    f"max_new_tokens = {parsed} leaves too little room for the prompt; here it can"
+                    f" be {most} at most."
+                )
+        return list(parsed) if isinstance(parsed, tuple) else parsed
+
+    def _is_loaded(self) -> bool:
+        return self._client.status().state not in ("loading", "failed", "closed")
+
+    def _fingerprint(self) -> str | None:
+        return self._client.info.fingerprint if self._is_loaded() else None
+
+    def _model(self) -> str:
+        return self._client.status().model
+
+    def _default_meaning(self, versions: list[AdapterInfo]) -> str:
+        promoted = [info for info in versions if info.name == DEFAULT and info.promoted]
+        return f"stands for {promoted[0].label}" if promoted else "no adapter is promoted to it yet"
+
+
+def _matches(typed: str, *names: str) -> bool:
+    return any(typed.strip().casefold() in name.casefold() for name in names)
+
+
+def _adapter_line(info: AdapterInfo) -> str:
+    promoted = f" — what `{info.name}` stands for" if info.promoted else ""
+    note = f" — {info.card.note}" if info.card.note else ""
+    return f"`{info.label}`{promoted}{note}, made {info.card.created_at}"
+
+
+def _origin(own: object) -> str:
+    return " (default)" if own is None else ""
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "random"
+    if isinstance(value, tuple | list):
+        return " | ".join(repr(text)[1:-1] for text in value) or "none"
+    return str(value)

@@ -1,0 +1,46 @@
+"""Logging to stderr: one line a record, and never a secret."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import TextIO
+
+HIDDEN = "[hidden]"
+# Bot tokens by their shape, and the secrets that stand in webhook and interaction addresses.
+_SECRETS = re.compile(
+    r"[\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,}|(?<=/webhooks/)\d+/[\w.-]+|(?<=/interactions/)\d+/[\w.-]+"
+)
+
+
+class OneLineFormatter(logging.Formatter):
+    """A record, its traceback included, as one line without secrets."""
+
+    def __init__(self, *secrets: str) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._secrets = [secret for secret in secrets if secret]
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self.redact(super().format(record)).replace("\r", "").replace("\n", " ⏎ ")
+
+    def redact(self, text: str) -> str:
+        """`text` without anything that must not be read by others."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return _SECRETS.sub(HIDDEN, text)
+
+
+def configure(level: str, *secrets: str, stream: TextIO | None = None) -> None:
+    """Send every record of at least `level` to stderr; `secrets` never appear in one."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(OneLineFormatter(*secrets))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if isinstance(old.formatter, OneLineFormatter):  # of an earlier call
+            root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    # These tell every request and heartbeat; the project's own lines must stay readable.
+    for noisy in ("discord", "aiosqlite", "asyncio", "httpx", "filelock"):
+        logging.getLogger(noisy).setLevel(max(logging.INFO, root.level))

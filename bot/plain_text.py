@@ -1,0 +1,32 @@
+"""Text from outside, made safe to store, to show and to put into one line."""
+
+from __future__ import annotations
+
+import unicodedata
+
+NAME_LENGTH = 64
+NAMELESS = "Someone"
+# Format characters that people's names and emoji need: the two joiners.
+_JOINERS = "\u200c\u200d"
+
+
+def well_formed(text: str) -> str:
+    """`text` with surrogate pairs joined, lone surrogates as U+FFFD, and without NUL."""
+    paired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return paired.replace("\0", "")
+
+
+def one_line(text: str) -> str:
+    """`text` with every run of whitespace, line breaks included, as one space."""
+    return " ".join(text.split())
+
+
+def display_name(name: str) -> str:
+    """A person's name on one line, without control characters; `NAMELESS` if nothing is left."""
+    visible = "".join(
+        " " if unicodedata.category(mark) in ("Cc", "Zl", "Zp") else mark
+        for mark in well_formed(name)
+        if unicodedata.category(mark) != "Cf" or mark in _JOINERS
+    )
+    tidy = one_line(visible)[:NAME_LENGTH].strip()
+    return tidy if tidy.strip(_JOINERS + " ") else NAMELESS

@@ -1,0 +1,299 @@
+"""One reply, from the question to what the channel shows and the memory keeps."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bot.casting import Casting
+from bot.plain_text import well_formed
+from bot.scene import scene_lines
+from bot.stage import (
+    Delivery,
+    DeliveryError,
+    DeliveryRefused,
+    ReplyGone,
+    ReplyRecord,
+    Stage,
+)
+from config import Config
+from db.channels import Channel
+from db.database import Database
+from db.messages import AnswerState, Message
+from inference import types as inference
+from inference.types import Chunk, GenerationRequest, InferenceError, ModelInfo, Sampling
+from persona_prompts.character import Character, CharacterError
+from persona_prompts.prompt import PromptTooLong, build_prompt
+
+log = logging.getLogger(__name__)
+
+_RETRY_SEED_STEP = 1_000_003  # a reproducible run stays reproducible through its retries
+_MOST_STOPS = 32
+
+
+class Generator(Protocol):
+    """What a reply needs of `inference.client.InferenceClient`."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def count_tokens(self, text: str) -> int: ...
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]: ...
+
+    def cancel(self, request_id: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Running:
+    """The reply that a channel is busy with."""
+
+    question_id: int
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    reply_id: int | None = None
+    stopped: bool = False  # somebody of the channel ended it
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How generation ended."""
+
+    text: str
+    reason: inference.FinishReason
+    error: str = ""
+    adapter: str = ""
+
+
+class NothingSaid(InferenceError):
+    """The model ended its reply before the first word, twice."""
+
+
+class Replies:
+    """Writes replies. One call at a time per channel; different channels may overlap."""
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        casting: Casting,
+        client: Generator,
+        stage: Stage,
+    ) -> None:
+        self._config = config
+        self._messages = database.messages
+        self._casting = casting
+        self._client = client
+        self._stage = stage
+
+    async def answer(self, channel: Channel, question: Message, running: Running) -> None:
+        """Answer `question` in its channel, or say there in a sentence why that is not possible.
+
+        The question ends as answered or failed, except where it stays owed on purpose: while the
+        bot is being stopped, or when `DeliveryInterrupted` is raised, because the front end cannot
+        be reached.
+        """
+        try:
+            character = self._casting.character(channel)
+            sampling = self._sampling(channel)
+            request = await self._request(channel, question, character, sampling, running)
+            reply = await self._messages.begin_reply(
+                channel.id,
+                question=question.id,
+                persona=character.id,
+                persona_name=character.name,
+                adapter=request.adapter,
+                sampling=request.sampling.model_dump(mode="json"),
+            )
+        except (CharacterError, InferenceError, PromptTooLong, ValueError) as error:
+            await self._refuse(channel, question, str(error))
+            return
+        running.reply_id = reply.id
+        record = ReplyRecord(self._messages, reply)
+        delivery = self._stage.delivery(channel, question, record)
+        try:
+            await delivery.open()
+            await self._show(channel, question, request, delivery, record, running, character)
+        except ReplyGone as gone:
+            log.info("The reply to message %d was removed: %s", question.id, gone)
+            await self._drop(record, question, "answered")
+        except DeliveryRefused as refused:
+            log.warning("The reply to message %d cannot be shown: %s", question.id, refused)
+            await self._drop(record, question, "failed")
+        finally:
+            await delivery.close()
+
+    def _sampling(self, channel: Channel) -> Sampling:
+        sampling = self._casting.sampling(channel)
+        most = longest_reply(self._config, self._client.info)
+        seed = self._casting.overrides.next_seed() if sampling.seed is None else sampling.seed
+        return sampling.replace(max_new_tokens=min(sampling.max_new_tokens, most), seed=seed)
+
+    async def _request(
+        self,
+        channel: Channel,
+        question: Message,
+        character: Character,
+        sampling: Sampling,
+        running: Running,
+    ) -> GenerationRequest:
+        info = self._client.info
+        history = await self._messages.history(
+            channel, limit=self._config.prompt.history_messages, up_to=question.id
+        )
+        prompt = build_prompt(
+            character,
+            scene_lines(history, question, character.id),
+            group=channel.kind in ("guild", "thread"),
+            user_name=question.author_name,
+            count=self._client.count_tokens,
+            context_tokens=context_tokens(self._config, info),
+            reply_tokens=sampling.max_new_tokens,
+            message_overhead=info.message_overhead,
+            prompt_overhead=info.prompt_overhead,
+        )
+        stops = tuple(dict.fromkeys((*sampling.stop, *prompt.stop)))[:_MOST_STOPS]
+        return GenerationRequest(
+            id=running.request_id,
+            messages=tuple(
+                inference.Message(role=message.role, content=message.content)
+                for message in prompt.messages
+            ),
+            adapter=self._casting.adapter(channel),
+            sampling=sampling.replace(stop=stops),
+            guild=channel.guild_key or "",
+            channel=channel.key,
+            user=question.author_key,
+        )
+
+    async def _show(
+        self,
+        channel: Channel,
+        question: Message,
+        request: GenerationRequest,
+        delivery: Delivery,
+        record: ReplyRecord,
+        running: Running,
+        character: Character,
+    ) -> None:
+        """Stream the reply, then settle what the memory keeps of it."""
+        try:
+            outcome = await self._written(request, delivery, running, character)
+        except InferenceError as refusal:
+            outcome = Outcome("", "error", str(refusal))
+        text = outcome.text or record.shown
+        if outcome.reason == "cancelled" and not running.stopped:
+            return  # the bot is stopping; the question stays owed
+        if text:
+            await delivery.finish(text)
+            await self._messages.finish_reply(
+                record.id, text, finish_reason=outcome.reason, adapter=outcome.adapter
+            )
+            self._log_reply(question, character, outcome)
+        else:
+            await self._messages.abandon_reply(record.id)
+        if outcome.reason == "error":
+            log.warning("The reply to message %d failed: %s", question.id, outcome.error)
+            await self._messages.set_answer(question.id, "failed")
+            await self.apologise(channel, question, outcome.error)
+        elif not text:  # stopped before its first word
+            await self._messages.set_answer(question.id, "answered")
+
+    async def _written(
+        self,
+        request: GenerationRequest,
+        delivery: Delivery,
+        running: Running,
+        character: Character,
+    ) -> Outcome:
+        """The reply; one that ends before its first word is tried once more with another seed."""
+        outcome = await self._stream(request, delivery, character)
+        if outcome.text or outcome.reason not in ("stop", "length") or running.stopped:
+            return outcome
+        seed = ((request.sampling.seed or 0) + _RETRY_SEED_STEP) % 2**63
+        running.request_id = uuid.uuid4().hex
+        again = request.model_copy(
+            update={"id": running.request_id, "sampling": request.sampling.replace(seed=seed)}
+        )
+        outcome = await self._stream(again, delivery, character)
+        if not outcome.text and outcome.reason in ("stop", "length"):
+            raise NothingSaid(f"{character.name} found no words for that; ask in another way.")
+        return outcome
+
+    async def _stream(
+        self, request: GenerationRequest, delivery: Delivery, character: Character
+    ) -> Outcome:
+        raw = text = ""
+        names = (character.name, *character.aliases)
+        async with aclosing(self._client.generate(request)) as chunks:
+            async for chunk in chunks:
+                raw = chunk.text if chunk.restart else raw + chunk.text
+                text = spoken(raw, names, complete=chunk.finish_reason is not None)
+                if chunk.finish_reason is not None:
+                    return Outcome(text, chunk.finish_reason, chunk.error, chunk.adapter)
+                if text:
+                    delivery.update(text)
+        return Outcome(text, "error", "The model's reply broke off; please ask again.")
+
+    async def _refuse(self, channel: Channel, question: Message, sentence: str) -> None:
+        """Tell the channel why there will be no reply; nothing of one exists yet."""
+        log.warning("Message %d cannot be answered: %s", question.id, sentence)
+        await self._messages.set_answer(question.id, "failed")
+        await self.apologise(channel, question, sentence)
+
+    async def apologise(self, channel: Channel, question: Message, sentence: str) -> None:
+        """Show `sentence` under `question`, where that is possible."""
+        try:
+            await self._stage.notice(channel, question, sentence)
+        except DeliveryError as error:
+            log.warning("Message %d could not be told so: %s", question.id, error)
+
+    async def _drop(self, record: ReplyRecord, question: Message, answer: AnswerState) -> None:
+        """End a reply that cannot be shown any further; what stands in the channel stays."""
+        if record.posts:
+            await self._messages.finish_reply(
+                record.id, record.shown, finish_reason="cancelled", adapter=""
+            )
+        else:
+            await self._messages.abandon_reply(record.id)
+        await self._messages.set_answer(question.id, answer)
+
+    def _log_reply(self, question: Message, character: Character, outcome: Outcome) -> None:
+        log.info(
+            "%s answered message %d through %s (%s, %d characters).",
+            character.id,
+            question.id,
+            outcome.adapter or "no adapter",
+            outcome.reason,
+            len(outcome.text),
+        )
+        if self._config.log.messages:
+            log.info("%s: %s", character.name, outcome.text)
+
+
+def context_tokens(config: Config, info: ModelInfo) -> int:
+    """Tokens that prompt and reply share."""
+    return min(config.prompt.context_tokens, info.context_length)
+
+
+def longest_reply(config: Config, info: ModelInfo) -> int:
+    """Most tokens of a reply; the prompt keeps at least as many."""
+    return context_tokens(config, info) // 2
+
+
+def spoken(raw: str, names: Sequence[str], *, complete: bool) -> str:
+    """What a character says in `raw`: without the label that models write before their own line.
+
+    `names` are the character's. While more may come (`complete` false), what may yet become such a
+    label is held back.
+    """
+    text = well_formed(raw).strip()
+    for label in (f"{name}:".casefold() for name in names):
+        if text.casefold().startswith(label):
+            return text[len(label) :].lstrip()
+        if not complete and label.startswith(text.casefold()):
+            return ""
+    return text

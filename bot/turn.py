@@ -1,0 +1,290 @@
+"""The turn: hear a message, remember it, decide whether to answer, answer in order.
+
+It knows neither Discord nor a terminal. A front end calls `hear`, `edited` and `deleted`, and
+offers a `Stage` that shows replies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from bot.casting import Casting
+from bot.errors import UNEXPECTED
+from bot.incoming import Incoming, Place
+from bot.plain_text import display_name, well_formed
+from bot.reply import Generator, Replies, Running
+from bot.stage import DeliveryError, DeliveryInterrupted, ReplyRecord, Stage
+from config import Config
+from db.channels import Channel
+from db.database import Database, DatabaseError
+from db.messages import Message
+from persona_prompts.character import Character
+from persona_prompts.prompt import greeting_text
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Line:
+    """The questions of one channel that wait for their reply, and the task that works them off."""
+
+    waiting: deque[int] = field(default_factory=deque)
+    running: Running | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class Turns:
+    """Everything that is said, in every channel. Use it from one event loop.
+
+    `ready` is set once the model can answer; until then messages are heard and kept waiting.
+    """
+
+    RETRY_SECONDS = 30.0  # after the front end could not be reached
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        casting: Casting,
+        client: Generator,
+        stage: Stage,
+        *,
+        ready: asyncio.Event,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._channels = database.channels
+        self._messages = database.messages
+        self._casting = casting
+        self._client = client
+        self._stage = stage
+        self._ready = ready
+        self._clock = clock
+        self._replies = Replies(config, database, casting, client, stage)
+        self._lines: dict[int, _Line] = {}
+        self._hearing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._closed = False
+
+    async def channel(self, place: Place) -> Channel:
+        """The memory's record of a place; a new thread starts with its parent's settings."""
+        known = await self._channels.get(place.key) if place.parent_key else None
+        channel = await self._channels.seen(
+            place.key, guild_key=place.guild_key, name=well_formed(place.name), kind=place.kind
+        )
+        if place.parent_key is None or known is not None:
+            return channel
+        parent = await self._channels.get(place.parent_key)
+        if parent is None:
+            return channel
+        return await self._channels.set(
+            channel.id,
+            persona=parent.persona,
+            adapter=parent.adapter,
+            mode=parent.mode,
+            sampling=parent.sampling,
+        )
+
+    async def hear(self, incoming: Incoming, *, missed: bool = False) -> Message | None:
+        """Remember a message and, if somebody waits for a reply to it, see to it.
+
+        A `missed` message was said while the bot was away: it is answered if it was said to the
+        bot and is not too old. Returns what is remembered; None if the message says nothing.
+        Raises `DatabaseError`.
+        """
+        async with self._lock(incoming.place.key):
+            return await self._hear(incoming, missed=missed)
+
+    async def _hear(self, incoming: Incoming, *, missed: bool) -> Message | None:
+        content = well_formed(incoming.text())
+        if not content:
+            return None
+        channel = await self.channel(incoming.place)
+        replied = None
+        if incoming.reply_to_post is not None:
+            replied = await self._messages.by_post(incoming.reply_to_post)
+        addressed = incoming.addressed or incoming.place.private
+        addressed |= replied is not None and replied.role == "character"
+        if missed:
+            owed = addressed and incoming.created_at >= self._oldest_owed()
+        else:
+            always = self._casting.mode(channel) == "always"
+            owed = addressed or (always and bool(incoming.content.strip()))
+        message = await self._messages.add_user(
+            channel.id,
+            author_key=incoming.author_key,
+            author_name=display_name(incoming.author_name),
+            content=content,
+            created_at=incoming.created_at,
+            post_id=incoming.post_id,
+            reply_to=replied.id if replied is not None else None,
+            owed=owed,
+        )
+        if self._config.log.messages:
+            log.info("%s in %s: %s", message.author_name, channel.name, content)
+        if message.answer == "owed":
+            self._line_up(message)
+        return message
+
+    async def edited(self, incoming: Incoming, edited_at: float) -> None:
+        """Follow an edit of a remembered message; one that waits is answered as it is now."""
+        content = well_formed(incoming.text())
+        if content and incoming.post_id is not None:
+            async with self._lock(incoming.place.key):
+                await self._messages.edit(incoming.post_id, content, edited_at)
+
+    async def deleted(self, place_key: str, post_id: int) -> None:
+        """Follow a deletion: what is gone leaves the memory, and nobody waits for its reply."""
+        async with self._lock(place_key):
+            message = await self._messages.delete_post(post_id)
+        line = self._lines.get(message.channel_id) if message is not None else None
+        if message is None or line is None:
+            return
+        if message.id in line.waiting:
+            line.waiting.remove(message.id)
+        if line.running and message.id in (line.running.question_id, line.running.reply_id):
+            self._stop(line.running)
+
+    async def resume(self, channels: Iterable[Channel]) -> int:
+        """Answer what these channels still wait for, oldest first; returns how many questions."""
+        found = 0
+        for channel in channels:
+            for question in await self._messages.owed(channel.id, since=self._oldest_owed()):
+                found += self._line_up(question)
+        return found
+
+    def _oldest_owed(self) -> float:
+        """Questions from before this time are no longer answered after a restart."""
+        return self._clock() - self._config.bot.catch_up_hours * 3600
+
+    async def greet(self, channel: Channel, character: Character, user_name: str) -> Message | None:
+        """Let `character` open a scene with its greeting; None if it has none."""
+        text = greeting_text(character, user_name)
+        if not text:
+            return None
+        said = await self._messages.add_said(
+            channel.id,
+            persona=character.id,
+            persona_name=character.name,
+            content=text,
+            created_at=self._clock(),
+        )
+        try:
+            await self._stage.say(channel, ReplyRecord(self._messages, said), text)
+        except DeliveryError as error:
+            # It stays in the memory all the same: the prompt opens with the greeting anyway.
+            log.warning("%s could not greet in %s: %s", character.name, channel.name, error)
+        return said
+
+    def stop(self, channel: Channel) -> bool:
+        """End the reply that the channel is busy with; False if there is none."""
+        line = self._lines.get(channel.id)
+        if line is None or line.running is None:
+            return False
+        self._stop(line.running)
+        return True
+
+    def waiting(self, channel: Channel) -> int:
+        """How many questions of the channel wait, the one being answered included."""
+        line = self._lines.get(channel.id)
+        return 0 if line is None else len(line.waiting) + (line.running is not None)
+
+    async def idle(self, channel: Channel | None = None) -> None:
+        """Return once nothing (of `channel`) waits for a reply any more."""
+        while tasks := [
+            line.task
+            for channel_id, line in self._lines.items()
+            if line.task is not None and (channel is None or channel.id == channel_id)
+        ]:
+            await asyncio.wait(tasks)
+
+    async def close(self) -> None:
+        """Stop answering; what is owed stays owed and is answered after the next start."""
+        self._closed = True
+        tasks = [line.task for line in self._lines.values() if line.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _lock(self, place_key: str) -> asyncio.Lock:
+        lock = self._hearing.get(place_key)
+        if lock is None:
+            lock = self._hearing[place_key] = asyncio.Lock()
+        return lock
+
+    def _stop(self, running: Running) -> None:
+        running.stopped = True
+        self._client.cancel(running.request_id)
+
+    def _line_up(self, question: Message) -> bool:
+        """Let `question` wait for its turn in its channel, unless it already does."""
+        if self._closed:
+            return False
+        line = self._lines.setdefault(question.channel_id, _Line())
+        busy_with = line.running.question_id if line.running else None
+        if question.id == busy_with or question.id in line.waiting:
+            return False
+        line.waiting.append(question.id)
+        if line.task is None:
+            line.task = asyncio.create_task(
+                self._work(question.channel_id, line), name=f"channel {question.channel_id}"
+            )
+        return True
+
+    async def _work(self, channel_id: int, line: _Line) -> None:
+        """Answer the channel's questions one after the other, until none is left."""
+        try:
+            await self._ready.wait()
+            while line.waiting:
+                line.running = Running(line.waiting.popleft())
+                settled = await self._answer(channel_id, line.running)
+                if not settled and not line.running.stopped:
+                    line.waiting.appendleft(line.running.question_id)
+                line.running = None
+                if not settled:
+                    await asyncio.sleep(self.RETRY_SECONDS)
+        finally:
+            del self._lines[channel_id]
+
+    async def _answer(self, channel_id: int, running: Running) -> bool:
+        """Answer one question; whatever goes wrong is told and does not reach the next one.
+
+        False if the front end could not be reached, so that it should be tried again.
+        """
+        channel = question = None
+        try:
+            question = await self._messages.get(running.question_id)
+            if question is None or question.answer != "owed" or running.stopped:
+                return True
+            channel = await self._channels.by_id(channel_id)
+            await self._replies.answer(channel, question, running)
+        except DeliveryInterrupted as interruption:
+            log.warning("The reply to message %d waits: %s", running.question_id, interruption)
+            return False
+        except DatabaseError as error:
+            log.error("Message %d cannot be answered: %s", running.question_id, error)
+            await self._apologise(channel, question, str(error))
+        except Exception:
+            log.exception("Message %d cannot be answered.", running.question_id)
+            await self._apologise(channel, question, UNEXPECTED)
+            await self._give_up(running.question_id)
+        return True
+
+    async def _apologise(
+        self, channel: Channel | None, question: Message | None, sentence: str
+    ) -> None:
+        if channel is not None and question is not None:
+            await self._replies.apologise(channel, question, sentence)
+
+    async def _give_up(self, question_id: int) -> None:
+        """A question that breaks the bot is not tried again at every start."""
+        try:
+            await self._messages.set_answer(question_id, "failed")
+        except DatabaseError as error:
+            log.error("Message %d cannot be marked as failed: %s", question_id, error)
