@@ -52,6 +52,16 @@ class ModelSettings(Section):
 
 
 class InferenceSettings(Section):
+    rows: int = Field(0, ge=0, le=256, description="Replies written at once; 0: 8, on a GPU 32.")
+    threads: int = Field(
+        0,
+        ge=0,
+        description="CPU threads of the worker; 0: all cores but one. A thread that shares its core"
+        " with somebody else holds up all others at every step.",
+    )
+    weight_format: Literal["auto", "native", "float32", "bfloat16", "int8"] = "auto"
+    prefix_cache_mb: int = Field(1024, ge=0, description="Memory for what prompts have in common.")
+    adapter_cache_mb: int = Field(1024, ge=0, description="Memory for adapters in use or lately.")
     queue_size: int = Field(64, ge=1, description="Requests that may wait in all.")
     queue_per_user: int = Field(4, ge=1, description="Requests of one user that may wait.")
     deadline_seconds: float = Field(300.0, gt=0, description="Longest wait for the first word.")
@@ -127,17 +137,69 @@ class DatabaseSettings(Section):
 class FinetuneSettings(Section):
     """Defaults of `python -m finetune train`; each has a command-line option of the same name."""
 
-    num_epochs: float = Field(3.0, gt=0)
-    learning_rate: float = Field(1e-3, gt=0)
-    batch_size: int = Field(8, ge=1)
-    micro_batch_size: int = Field(4, ge=1)
-    cutoff_len: int = Field(512, ge=32)
-    lora_r: int = Field(16, ge=1)
-    lora_alpha: int = Field(32, ge=1)
-    lora_dropout: float = Field(0.0, ge=0, lt=1)
-    lora_target_modules: list[str] = [
-        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"
-    ]  # fmt: skip
+    num_epochs: float = Field(
+        0.0,
+        ge=0,
+        description="How often training goes through the whole set. 0 chooses: three times, and a"
+        " small set more often, until there were enough steps to learn anything.",
+    )
+    learning_rate: float = Field(
+        1e-3,
+        gt=0,
+        description="Size of the steps, at its peak: it rises over the first tenth of the steps and"
+        " falls to zero at the end. Lower it if the loss jumps about or the model babbles.",
+    )
+    batch_size: int = Field(
+        1,
+        ge=1,
+        description="Examples that one step learns from. More give calmer and fewer steps.",
+    )
+    micro_batch_size: int = Field(
+        1,
+        ge=1,
+        description="Examples computed at once; batch_size must be a multiple. Changes memory and"
+        " speed only, not what is learnt.",
+    )
+    cutoff_len: int = Field(
+        1024,
+        ge=32,
+        description="Most tokens of one example, the character's card included. Longer dialogues"
+        " are split into several examples between turns, longer texts are cut and then taught"
+        " without an end. Memory grows with it.",
+    )
+    replies_per_example: int = Field(
+        4,
+        ge=1,
+        description="Most replies of a channel's log that one example teaches. Each example begins"
+        " like a new scene, so few teach a character how to begin, many how to go on.",
+    )
+    lora_r: int = Field(
+        16,
+        ge=1,
+        description="Rank of the adapter's matrices: how much it can learn, and how big it is.",
+    )
+    lora_alpha: int = Field(
+        32,
+        ge=1,
+        description="How strongly the adapter acts: its output is scaled by lora_alpha / lora_r.",
+    )
+    lora_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the adapter's inputs dropped at random in training, against learning"
+        " a small set by heart.",
+    )
+    lora_target_modules: list[str] = Field(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        min_length=1,
+        description="The model's linear layers that get adapter matrices, by name.",
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Compute the forward pass a second time instead of keeping it: much less"
+        " memory, about a third slower.",
+    )
 
 
 class LogSettings(Section):

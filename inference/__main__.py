@@ -20,7 +20,9 @@ from inference.types import (
     sampling_range,
 )
 
-_NUMBERS = [name for name in Sampling.model_fields if name != "stop"]
+_NUMBERS = [
+    name for name in Sampling.model_fields if "number" in sampling_range(name).split(",")[0]
+]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,10 +7,8 @@ here until its last chunk, so nothing is lost with a worker: what a dead one hel
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import secrets
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +16,7 @@ from tokenizers import Tokenizer
 
 from config import Config
 from inference.adapters import AdapterInfo, AdapterRegistry
+from inference.engine.interface import EngineStats
 from inference.queue import FairQueue
 from inference.supervisor import Supervisor, WorkerState
 from inference.types import (
@@ -32,7 +31,6 @@ from inference.worker import Cancel, Piece, Ready, Submit
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 2  # a request that was with a dying worker is tried once more
-_RATE_WINDOW_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +42,13 @@ class Status:
     waiting: int
     running: int
     restarts: int
-    tokens_per_second: float  # over the last minute, while replies were being written
     problem: str  # why there is no worker, if there is none
+    engine: EngineStats | None  # what the worker last said of itself
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of all replies together, over the engine's last steps."""
+        return self.engine.tokens_per_second if self.engine else 0.0
 
 
 @dataclass(slots=True)
@@ -75,13 +78,14 @@ class InferenceClient:
         self._queue = FairQueue(settings.queue_size, settings.queue_per_user)
         self._replies: dict[str, _Reply] = {}
         self._running: set[str] = set()
-        self._written: deque[tuple[float, int]] = deque()
+        self._stats: EngineStats | None = None
         self._tokenizer: Tokenizer | None = None
         self._ready: Ready | None = None
         self._supervisor = Supervisor(
             config,
             on_ready=self._on_ready,
             on_piece=self._on_piece,
+            on_stats=self._on_stats,
             on_death=self._on_death,
             on_unusable=self._on_unusable,
             is_busy=lambda: bool(self._running),
@@ -158,8 +162,8 @@ class InferenceClient:
             waiting=len(self._queue),
             running=len(self._running),
             restarts=self._supervisor.restarts,
-            tokens_per_second=self._rate(),
             problem=self._supervisor.problem,
+            engine=self._stats,
         )
 
     def _submit(self, request: GenerationRequest) -> _Reply:
@@ -200,9 +204,6 @@ class InferenceClient:
         self._fill_worker()
 
     def _on_piece(self, piece: Piece) -> None:
-        now = asyncio.get_running_loop().time()
-        if piece.tokens:
-            self._written.append((now, piece.tokens))
         reply = self._replies.get(piece.request_id)
         if piece.finish_reason is not None:
             self._running.discard(piece.request_id)
@@ -210,6 +211,9 @@ class InferenceClient:
             self._take(reply, piece)
         if piece.finish_reason is not None:
             self._fill_worker()
+
+    def _on_stats(self, stats: EngineStats) -> None:
+        self._stats = stats
 
     def _take(self, reply: _Reply, piece: Piece) -> None:
         if piece.tokens and reply.deadline is not None:
@@ -273,12 +277,3 @@ class InferenceClient:
         self._queue.remove(reply.request.id)
         self._replies.pop(reply.request.id, None)
         reply.chunks.put_nowait(last)
-
-    def _rate(self) -> float:
-        """Tokens a second over the last minute, counting only spans in which some were written."""
-        horizon = asyncio.get_running_loop().time() - _RATE_WINDOW_SECONDS
-        while self._written and self._written[0][0] < horizon:
-            self._written.popleft()
-        times = [time for time, _ in self._written]
-        spans = [b - a for a, b in itertools.pairwise(times) if b - a < 2.0]
-        return len(spans) / sum(spans) if sum(spans) > 0 else 0.0

@@ -14,6 +14,7 @@ from typing import Literal
 
 from config import Config
 from inference import worker
+from inference.engine.interface import EngineStats
 from inference.types import InferenceError
 from inference.worker import Cancel, Loading, Piece, Ready, Submit, Unusable
 
@@ -33,6 +34,7 @@ class Supervisor:
         *,
         on_ready: Callable[[Ready], None],
         on_piece: Callable[[Piece], None],
+        on_stats: Callable[[EngineStats], None],
         on_death: Callable[[], None],
         on_unusable: Callable[[str], None],
         is_busy: Callable[[], bool],
@@ -40,6 +42,7 @@ class Supervisor:
         self._config = config
         self._on_ready = on_ready
         self._on_piece = on_piece
+        self._on_stats = on_stats
         self._on_death = on_death
         self._on_unusable = on_unusable
         self._is_busy = is_busy
@@ -100,7 +103,7 @@ class Supervisor:
         ours, theirs = context.Pipe()
         process = context.Process(
             target=worker.main,
-            args=(theirs, self._config.model, self._config.models_dir, log.getEffectiveLevel()),
+            args=(theirs, self._config, log.getEffectiveLevel()),
             daemon=True,
             name="troupe-worker",
         )
@@ -133,6 +136,8 @@ class Supervisor:
             case Piece():
                 self._deaths_in_a_row = 0
                 self._on_piece(message)
+            case EngineStats():
+                self._on_stats(message)
             case Loading():
                 self._on_progress(message.text)
             case Ready():

@@ -6,7 +6,7 @@ Nothing here imports torch, so the bot's process stays light.
 from __future__ import annotations
 
 import uuid
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -55,6 +55,15 @@ class Sampling(Frozen):
     top_k: TopK = 0
     min_p: MinP = 0.0
     repetition_penalty: RepetitionPenalty = 1.0
+    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
+    no_repeat_ngram: int = Field(0, ge=0, le=64)
+    dry_multiplier: float = Field(0.0, ge=0, le=10)
+    dry_base: float = Field(1.75, ge=1, le=8)
+    dry_allowed_length: int = Field(2, ge=1, le=64)
+    dry_sequence_breakers: tuple[str, ...] = Field(("\n", ":", '"', "*"), max_length=32)
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] = Field({}, max_length=300)
+    logprobs: int | None = Field(None, ge=0, le=20)
     max_new_tokens: MaxNewTokens = 220
     stop: StopStrings = ()
     seed: int | None = Field(None, ge=0, lt=2**63)
@@ -87,6 +96,12 @@ def parse_sampling(values: dict[str, object]) -> Sampling:
         raise ValueError(f"{name} is not usable: {problem['msg']}.") from None
 
 
+_TABLES = {
+    "logit_bias": "a table of token ids and biases between -100 and 100",
+    "dry_sequence_breakers": "a list of texts",
+}
+
+
 def sampling_range(name: str) -> str:
     """The allowed values of one setting in words, from its declaration; empty if it has none."""
     field = Sampling.model_fields.get(name)
@@ -99,6 +114,8 @@ def sampling_range(name: str) -> str:
         for sign, word in words.items()
         if getattr(rule, sign, None) is not None
     ]
+    if name in _TABLES:
+        return _TABLES[name]
     kind = "a whole number" if field.annotation in (int, int | None) else "a number"
     return f"{kind}, {' and '.join(bounds)}" if bounds else kind
 

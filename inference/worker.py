@@ -1,7 +1,8 @@
 """The worker: a process of its own that owns the model, so that generation never blocks the bot.
 
 It is started with `spawn`, takes `Submit` and `Cancel` over a pipe and answers with `Loading`,
-`Ready` or `Unusable`, then with `Piece`s. It ends when the pipe closes: it never outlives the bot.
+`Ready` or `Unusable`, then with `Piece`s and `EngineStats`. It ends when the pipe closes: it never
+outlives the bot.
 """
 
 from __future__ import annotations
@@ -14,47 +15,30 @@ import threading
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config import ModelSettings
-from inference.adapters import AdapterInfo
-from inference.types import (
-    FinishReason,
-    GenerationRequest,
-    InferenceError,
-    ModelInfo,
-    Usage,
-)
+from tqdm import tqdm
+
+from config import Config
+from inference.backend import Cancel, Piece, Ready, Submit
+from inference.types import FinishReason, InferenceError, Usage
 
 if TYPE_CHECKING:
-    from inference.engine.interface import Engine, TokenEvent
-    from inference.model_loading import LoadedModel
+    from tokenizers import Tokenizer
+
+    from inference.engine.batch_engine import BatchEngine
+    from inference.engine.interface import TokenEvent
+    from inference.prompt_format import PromptFormat
     from inference.text_stream import TextStream
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Submit:
-    request: GenerationRequest  # its sampling has a seed
-    adapter: AdapterInfo | None
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    request_id: str
+_STATS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Loading:
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    info: ModelInfo
-    capacity: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +48,10 @@ class Unusable:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    request_id: str
-    text: str = ""
-    tokens: int = 0
-    finish_reason: FinishReason | None = None
-    error: str = ""
-    usage: Usage | None = None
+Inbox = queue.SimpleQueue[Submit | Cancel]
 
 
-def main(pipe: Connection, settings: ModelSettings, models_dir: Path, log_level: int) -> None:
+def main(pipe: Connection, config: Config, log_level: int) -> None:
     """The body of the process."""
     # Ctrl-C reaches the whole process group; the bot decides when the worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -82,27 +59,50 @@ def main(pipe: Connection, settings: ModelSettings, models_dir: Path, log_level:
     logging.basicConfig(level=log_level, format="%(levelname)s %(name)s: %(message)s")
     # It warns of kernels that only a 4-bit model on a CPU would gain from.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    inbox: queue.SimpleQueue[Submit | Cancel] = queue.SimpleQueue()
+    # tqdm's own lock is a semaphore of the operating system, which a killed process leaves behind.
+    tqdm.set_lock(threading.RLock())
+    inbox: Inbox = queue.SimpleQueue()
     threading.Thread(target=_read, args=(pipe, inbox), daemon=True, name="pipe").start()
     try:
-        loaded = _load(pipe, settings, models_dir)
+        worker = _load(pipe, inbox, config)
     except InferenceError as error:
         pipe.send(Unusable(str(error)))
         return
-    from inference.plain_engine import PlainEngine
-
-    engine = PlainEngine(loaded)
-    pipe.send(Ready(loaded.info, engine.capacity))
-    Worker(loaded, engine, pipe, inbox).run()
+    worker.run()
 
 
-def _load(pipe: Connection, settings: ModelSettings, models_dir: Path) -> LoadedModel:
+def _load(pipe: Connection, inbox: Inbox, config: Config) -> Worker:
+    """The worker with its model; says `Ready` when it is."""
+    import torch
+
+    from inference.engine.batch_engine import BatchEngine, EngineSettings
     from inference.model_loading import load_model
 
-    return load_model(settings, models_dir, on_progress=lambda text: pipe.send(Loading(text)))
+    torch.set_num_threads(config.inference.threads or max((os.cpu_count() or 2) - 1, 1))
+    loaded = load_model(
+        config.model, config.models_dir, on_progress=lambda text: pipe.send(Loading(text))
+    )
+    tokenizer: Tokenizer = loaded.tokenizer.backend_tokenizer
+    wanted = config.inference
+    on_gpu = not loaded.info.device.startswith("cpu")
+    engine = BatchEngine(
+        loaded.model,
+        loaded.end_ids,
+        EngineSettings(
+            rows=wanted.rows or (32 if on_gpu else 8),
+            context=min(config.prompt.context_tokens, loaded.info.context_length),
+            weight_format=None if wanted.weight_format == "auto" else wanted.weight_format,
+            prefix_bytes=wanted.prefix_cache_mb << 20,
+            adapter_bytes=wanted.adapter_cache_mb << 20,
+        ),
+        [tokenizer.decode([token]) for token in range(len(loaded.tokenizer))],
+    )
+    pipe.send(Ready(loaded.info, engine.capacity))
+    # The engine holds the weights in its own form; the loaded model is not kept beside it.
+    return Worker(tokenizer, loaded.prompt_format, engine, pipe, inbox)
 
 
-def _read(pipe: Connection, inbox: queue.SimpleQueue[Submit | Cancel]) -> None:
+def _read(pipe: Connection, inbox: Inbox) -> None:
     while True:
         try:
             inbox.put(pipe.recv())
@@ -115,22 +115,32 @@ class Worker:
 
     def __init__(
         self,
-        loaded: LoadedModel,
-        engine: Engine,
+        tokenizer: Tokenizer,
+        prompt_format: PromptFormat,
+        engine: BatchEngine,
         pipe: Connection,
-        inbox: queue.SimpleQueue[Submit | Cancel],
+        inbox: Inbox,
     ) -> None:
-        self._loaded = loaded
+        self._tokenizer = tokenizer
+        self._prompt_format = prompt_format
         self._engine = engine
         self._pipe = pipe
         self._inbox = inbox
         self._replies: dict[str, _Reply] = {}
+        self._told_stats = 0.0
 
     def run(self) -> None:
         while True:
             self._take_messages()
             for event in self._engine.next():
                 self._pass_on(event)
+            self._tell_stats()
+
+    def _tell_stats(self) -> None:
+        now = time.monotonic()
+        if now - self._told_stats >= _STATS_SECONDS or not self._engine.active:
+            self._told_stats = now
+            self._pipe.send(self._engine.stats())
 
     def _take_messages(self) -> None:
         """Handle what has come in; wait for something while no reply is under way."""
@@ -148,8 +158,8 @@ class Worker:
         request = message.request
         started = time.monotonic()
         try:
-            prompt = self._loaded.prompt_format.encode(request.messages)
-            stop = (*request.sampling.stop, *self._loaded.prompt_format.stop)
+            prompt = self._prompt_format.encode(request.messages)
+            stop = (*request.sampling.stop, *self._prompt_format.stop)
             self._replies[request.id] = _Reply(
                 TextStream(self._decode, stop), started, prompt_tokens=len(prompt)
             )
@@ -197,9 +207,7 @@ class Worker:
         self._pipe.send(Piece(event.id, text, 1, finish, event.error, reply.usage()))
 
     def _decode(self, tokens: list[int]) -> str:
-        text: str = self._loaded.tokenizer.backend_tokenizer.decode(
-            tokens, skip_special_tokens=True
-        )
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
         return text
 
 

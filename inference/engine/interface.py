@@ -1,9 +1,9 @@
-"""What the worker asks of an engine, and what it gets back."""
+"""What the worker asks of the engine, and what it gets back; nothing here imports torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from inference.adapters import AdapterInfo
 from inference.types import Sampling
@@ -37,25 +37,17 @@ class TokenEvent:
     top_logprobs: tuple[tuple[int, float], ...] = ()
 
 
-class Engine(Protocol):
-    """Rows that advance together, one token a step."""
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Figures since the start, and of now; tokens per second over the last few seconds."""
 
-    @property
-    def capacity(self) -> int:
-        """How many rows can be active at once."""
-
-    @property
-    def active(self) -> int:
-        """How many are."""
-
-    def insert(self, request: EngineRequest) -> None:
-        """Take a row for `request`.
-
-        Raises `InferenceError` if the request can never run: prompt too long, unusable adapter.
-        """
-
-    def remove(self, request_id: str) -> None:
-        """Free the row of `request_id` at once; unknown ids are ignored."""
-
-    def next(self) -> list[TokenEvent]:
-        """Advance every row by one bounded step. A fault of one row ends that row alone."""
+    active: int
+    waiting_for_adapter: int
+    steps: int
+    generated_tokens: int
+    tokens_per_second: float
+    prompt_tokens: int
+    prefix_hit_tokens: int
+    prefix_bytes: int
+    adapters_in_batch_memory: int
+    adapter_loads: int

@@ -6,7 +6,7 @@ import pytest
 
 from inference.adapters import AdapterError, AdapterRegistry
 from inference.model_loading import LoadedModel
-from tests.inference.conftest import MakeAdapter
+from tests.conftest import MakeAdapter
 
 
 @pytest.fixture

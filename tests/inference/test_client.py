@@ -21,10 +21,10 @@ from inference.types import (
     RequestRefused,
     Sampling,
 )
-from tests.conftest import config_in
-from tests.inference.conftest import MakeAdapter, tiny_config
+from tests.conftest import MakeAdapter, config_in
+from tests.inference.conftest import tiny_config
 
-_LONG = Sampling(temperature=1, max_new_tokens=4000, seed=5)
+_LONG = Sampling(temperature=1, max_new_tokens=1900, seed=5)
 
 
 def _request(
@@ -77,7 +77,8 @@ async def test_many_requests_are_all_answered(client: InferenceClient) -> None:
     assert all(chunks[-1].finish_reason in ("stop", "length") for chunks in replies)
     status = client.status()
     assert (status.waiting, status.running, status.state) == (0, 0, "ready")
-    assert status.tokens_per_second > 0
+    assert status.engine is not None
+    assert status.engine.generated_tokens > 0
 
 
 async def test_a_stop_string_ends_the_reply_and_is_not_shown(client: InferenceClient) -> None:
@@ -99,16 +100,15 @@ async def test_closing_the_stream_frees_the_worker(client: InferenceClient) -> N
 
 
 async def test_cancelling_ends_the_stream_with_cancelled(client: InferenceClient) -> None:
-    running, waiting = _request(sampling=_LONG), _request(sampling=_LONG)
-    streams = [asyncio.create_task(_collect(client, r)) for r in (running, waiting)]
-    await _until(lambda: client.status().running == 1 and client.status().waiting == 1)
-    assert client.place(running.id) == 0
-    assert client.place(waiting.id) == 1
-    client.cancel(waiting.id)
-    client.cancel(running.id)
-    client.cancel(running.id)
+    requests = [_request(sampling=_LONG) for _ in range(3)]
+    streams = [asyncio.create_task(_collect(client, request)) for request in requests]
+    await _until(lambda: client.status().running == 2 and client.status().waiting == 1)
+    assert [client.place(request.id) for request in requests] == [0, 0, 1]
+    for request in (*requests, requests[0]):
+        client.cancel(request.id)
     for chunks in await asyncio.gather(*streams):
         assert [c.finish_reason for c in chunks if c.finish_reason] == ["cancelled"]
+    await _until(lambda: client.status().running == 0)
 
 
 async def test_what_cannot_be_served_is_refused_in_a_sentence(client: InferenceClient) -> None:
@@ -116,7 +116,7 @@ async def test_what_cannot_be_served_is_refused_in_a_sentence(client: InferenceC
         await _collect(client, _request(adapter="nobody"))
     (last,) = await _collect(client, _request("a b " * 5000))
     assert last.finish_reason == "error"
-    assert "model's context only 8192" in last.error
+    assert "prompt.context_tokens" in last.error
 
 
 async def test_the_bots_process_counts_tokens_like_the_worker(
@@ -148,11 +148,11 @@ async def test_a_request_that_kills_two_workers_fails_and_others_are_served(
     client: InferenceClient,
 ) -> None:
     deadly = asyncio.create_task(_collect(client, _request(sampling=_LONG)))
-    other = asyncio.create_task(_collect(client, _request(user="other")))
     for _ in range(2):
         await _until(lambda: client.status().state == "ready" and client.status().running == 1)
         _kill_worker(client)
         await _until(lambda: client.status().state != "ready")
+    other = asyncio.create_task(_collect(client, _request()))
     chunks = await deadly
     assert chunks[-1].finish_reason == "error"
     assert "ended twice" in chunks[-1].error
@@ -191,7 +191,7 @@ async def test_a_worker_that_hangs_is_replaced(tmp_path: Path, tiny_folder: Path
 
 
 async def test_bounds_deadline_and_shutdown(tmp_path: Path, tiny_folder: Path) -> None:
-    settings = {"queue_size": 2, "queue_per_user": 1, "deadline_seconds": 0.5}
+    settings = {"rows": 1, "queue_per_user": 1, "deadline_seconds": 0.5}
     client = InferenceClient(tiny_config(tmp_path, tiny_folder, **settings))
     await client.start()
     running = asyncio.create_task(_collect(client, _request(sampling=_LONG, user="a")))

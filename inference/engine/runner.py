@@ -1,0 +1,245 @@
+"""The forward pass: tokens of many rows in, logits out.
+
+A runner of our own over the weights of a transformers `LlamaForCausalLM`, in the manner of
+gpt-fast: fused qkv and gate-up, keys and values written in place, no module calls. One pass takes
+the next token of every row that decodes and, behind them, chunks of prompts that are being read,
+so that one reading of the weights serves both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+
+from inference.engine.kv_cache import KvCache
+from inference.engine.linears import Linear, ModuleLinear, WeightFormat, make_linear, working_dtype
+from inference.engine.lora_columns import LoraColumns
+from inference.engine.rotary import longest_context, pair_rows, rotate_, rotation_table
+from inference.types import InferenceError
+
+_FAMILY = ("llama", "mistral")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A chunk of one row's prompt: tokens `start` … `start + count - 1` of the pass."""
+
+    row: int
+    start: int
+    count: int
+    past: int  # positions of the row that are already in the cache
+    mask: Tensor  # [count, past + count], 0 where a token may look, else -inf
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The input of one forward pass over N tokens.
+
+    The first `decode_rows` tokens belong to rows 0, 1, 2, … of the cache, one each, also where a
+    row has nothing to decode (it writes to the scratch position and is ignored).
+    """
+
+    tokens: Tensor  # [N]
+    positions: Tensor  # [N]
+    slots: Tensor  # where K and V go, from `KvCache.slots`
+    decode_rows: int
+    window: int  # positions that decoding rows look at
+    decode_mask: Tensor | None  # [decode_rows, 1, 1, window]
+    segments: tuple[Segment, ...]
+    foreign: Tensor | None  # [N, columns] true where a LoRA column is not the token's adapter
+    outputs: Tensor | None  # [M] tokens whose logits are wanted; None: all
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    input_norm: Tensor
+    qkv: Linear
+    output: Linear
+    mlp_norm: Tensor
+    gate_up: Linear
+    down: Linear
+
+
+class Runner:
+    """Fused weights, the KV cache and the stacked adapters of one model on one device."""
+
+    def __init__(
+        self, model: Any, *, rows: int, context: int, form: WeightFormat, columns: int
+    ) -> None:
+        config = model.config
+        _check_family(model)
+        self.device: torch.device = model.model.embed_tokens.weight.device
+        # graphs are captured once for each shape, so shapes are rounded up to a few
+        self.rounded = self.device.type == "cuda"
+        self.context = min(context, longest_context(config))
+        self.vocabulary_size = int(model.lm_head.weight.shape[0])
+        self.heads = int(config.num_attention_heads)
+        self.kv_heads = int(config.num_key_value_heads)
+        self.head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // self.heads)
+        self._q_width = self.heads * self.head_dim
+        self._qk_width = self._q_width + self.kv_heads * self.head_dim
+        self._mlp_width = int(config.intermediate_size)
+        self._scale = float(model.model.layers[0].self_attn.scaling)
+        self._eps = float(config.rms_norm_eps)
+        self._activation = ACT2FN[config.hidden_act]
+        native: torch.dtype = model.model.embed_tokens.weight.dtype
+        self.dtype = working_dtype(form, native, self.device)
+        # sums over the layers stay exact where that is cheap
+        self._residual = torch.float32 if self.device.type == "cpu" else self.dtype
+        self._embedding = model.model.embed_tokens.weight.detach()
+        self._final_norm = model.model.norm.weight.detach().to(self._residual)
+        self._head = _join((model.lm_head,), form, self.dtype)
+        self._layers = [self._take(layer, form) for layer in model.model.layers]
+        self._rotation = rotation_table(
+            model.model.rotary_emb, self.head_dim, self.context, self.device
+        )[:, None]
+        self.kv = KvCache(
+            len(self._layers), rows, self.context, self.kv_heads, self.head_dim, self.dtype,
+            self.device,
+        )  # fmt: skip
+        self.lora = LoraColumns.for_model(config, self.head_dim, columns, self.dtype, self.device)
+
+    def _take(self, layer: Any, form: WeightFormat) -> Layer:
+        attention, mlp = layer.self_attn, layer.mlp
+        qkv = (attention.q_proj, attention.k_proj, attention.v_proj)
+        return Layer(
+            input_norm=layer.input_layernorm.weight.detach().to(self._residual),
+            qkv=_join(qkv, form, self.dtype, paired=2, head_dim=self.head_dim),
+            output=_join((attention.o_proj,), form, self.dtype),
+            mlp_norm=layer.post_attention_layernorm.weight.detach().to(self._residual),
+            gate_up=_join((mlp.gate_proj, mlp.up_proj), form, self.dtype),
+            down=_join((mlp.down_proj,), form, self.dtype),
+        )
+
+    @torch.inference_mode()
+    def forward(self, step: Pass) -> Tensor:
+        """Logits [M, vocabulary] in float32 of the tokens that `step.outputs` names."""
+        lora = self.lora
+        rotation = self._rotation[step.positions]
+        x = F.embedding(step.tokens, self._embedding).to(self._residual)
+        for index, layer in enumerate(self._layers):
+            h = self._norm(x, layer.input_norm)
+            qkv = lora.add("qkv", index, h, layer.qkv(h), step.foreign)
+            h = self._attend(index, qkv, rotation, step)
+            x = x + lora.add("output", index, h, layer.output(h), step.foreign)
+            h = self._norm(x, layer.mlp_norm)
+            gate_up = lora.add("gate_up", index, h, layer.gate_up(h), step.foreign)
+            h = self._activation(gate_up[:, : self._mlp_width]) * gate_up[:, self._mlp_width :]
+            x = x + lora.add("down", index, h, layer.down(h), step.foreign)
+        if step.outputs is not None:
+            x = x[step.outputs]
+        return self._head(self._norm(x, self._final_norm)).float()
+
+    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x, weight.shape, weight, self._eps)
+
+    def _attend(self, layer: int, qkv: Tensor, rotation: Tensor, step: Pass) -> Tensor:
+        """Write the new keys and values, then let every token look at its own row."""
+        if qkv.dtype != self.dtype:
+            qkv = qkv.to(self.dtype)
+        rotate_(qkv[:, : self._qk_width], rotation)
+        self.kv.put(layer, step.slots, qkv[:, self._q_width :])
+        query = qkv[:, : self._q_width]
+        if not step.segments:
+            return self._attend_decoding(layer, query, step)
+        parts = [self._attend_segment(layer, query, part) for part in step.segments]
+        if step.decode_rows:
+            parts.insert(0, self._attend_decoding(layer, query[: step.decode_rows], step))
+        return torch.cat(parts)
+
+    def _attend_decoding(self, layer: int, query: Tensor, step: Pass) -> Tensor:
+        rows = step.decode_rows
+        keys, values = self.kv.window(layer, 0, rows, step.window)
+        # heads that share keys are queued as positions: each key is read once, on every backend
+        grouped = query.reshape(rows, self.kv_heads, -1, self.head_dim)
+        if self.attends_by_products(rows):
+            return _attend_by_products(grouped, keys, values, step.decode_mask, self._scale)
+        out = F.scaled_dot_product_attention(
+            grouped, keys, values, attn_mask=step.decode_mask, scale=self._scale
+        )
+        return out.reshape(rows, -1)
+
+    def attends_by_products(self, rows: int) -> bool:
+        """Two batched GEMMs beat torch's fused CPU kernel from two rows on, by up to 2.7 times."""
+        return self.device.type == "cpu" and rows > 1
+
+    def mask_dtype(self, rows: int) -> torch.dtype:
+        return torch.float32 if self.attends_by_products(rows) else self.dtype
+
+    def _attend_segment(self, layer: int, query: Tensor, part: Segment) -> Tensor:
+        keys, values = self.kv.window(layer, part.row, part.row + 1, part.past + part.count)
+        mine = query[part.start : part.start + part.count]
+        heads = mine.view(1, part.count, self.heads, self.head_dim).transpose(1, 2)
+        out = F.scaled_dot_product_attention(
+            heads,
+            keys,
+            values,
+            attn_mask=part.mask,
+            scale=self._scale,
+            enable_gqa=self.heads != self.kv_heads,
+        )
+        return out.transpose(1, 2).reshape(part.count, -1)
+
+
+def _attend_by_products(
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float
+) -> Tensor:
+    """Attention of `query` [rows, heads, group, dim] over `keys` and `values` [rows, heads, …]."""
+    assert mask is not None, "decoding rows have a mask"
+    rows, heads, group, dim = query.shape
+    # keys stand on the left: their rows are long, and the other order copies them
+    scores = torch.bmm(keys.flatten(0, 1), query.reshape(-1, group, dim).transpose(1, 2))
+    scores = scores.transpose(1, 2).unflatten(0, (rows, heads))
+    weights = torch.add(mask, scores, alpha=scale).softmax(-1).to(values.dtype)
+    return torch.bmm(weights.flatten(0, 1), values.flatten(0, 1)).view(rows, -1)
+
+
+def _check_family(model: Any) -> None:
+    config = model.config
+    if config.model_type not in _FAMILY:
+        raise InferenceError(
+            f"The engine runs models of the LLaMA family, not {config.model_type!r}; set model.base"
+            " to a LLaMA checkpoint."
+        )
+    if getattr(config, "sliding_window", None):
+        raise InferenceError("Models with sliding-window attention are not supported.")
+
+
+def _join(
+    modules: tuple[nn.Module, ...],
+    form: WeightFormat,
+    dtype: torch.dtype,
+    *,
+    paired: int = 0,
+    head_dim: int = 0,
+) -> Linear:
+    """Several projections of the same input as one; the first `paired` get rotary row order."""
+    if any(type(module) is not nn.Linear for module in modules):
+        reordered = [_PairedOutput(m, head_dim) for m in modules[:paired]]
+        return ModuleLinear((*reordered, *modules[paired:]), dtype)
+    weights: list[Tensor] = []
+    biases: list[Tensor] = []
+    for index, module in enumerate(modules):
+        assert isinstance(module, nn.Linear)
+        order = (lambda rows: pair_rows(rows, head_dim)) if index < paired else (lambda rows: rows)
+        weights.append(order(module.weight.detach()))
+        if module.bias is not None:
+            biases.append(order(module.bias.detach()))
+    return make_linear(torch.cat(weights), torch.cat(biases) if biases else None, form)
+
+
+class _PairedOutput(nn.Module):
+    """A projection whose weights cannot be reordered: its outputs are."""
+
+    def __init__(self, module: nn.Module, head_dim: int) -> None:
+        super().__init__()
+        self._module = module
+        self._head_dim = head_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pair_rows(self._module(x).t(), self._head_dim).t()

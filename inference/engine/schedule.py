@@ -1,0 +1,152 @@
+"""Rows of the batch, what each does in the next step, and the tensors of that step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from inference.engine.adapter_weights import AdapterPlan
+from inference.engine.interface import EngineRequest
+from inference.engine.lora_columns import foreign_columns
+from inference.engine.runner import Pass, Runner, Segment
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One reply in the batch."""
+
+    request: EngineRequest
+    plan: AdapterPlan | None
+    tokens: list[int]  # prompt, then what was generated
+    columns: range | None = None  # of its adapter; None: base
+    seated: bool = False  # its adapter stands in the columns
+    written: int = 0  # tokens whose keys and values are in the cache
+    cached_tokens: int | None = None  # found in the prefix cache; None: not looked up yet
+
+    @property
+    def prompt_length(self) -> int:
+        return len(self.request.prompt)
+
+    @property
+    def decoding(self) -> bool:
+        return len(self.tokens) > self.prompt_length
+
+    @property
+    def adapter_key(self) -> str:
+        return self.plan.key if self.plan else "base"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one step computes: a token for each row of `decode`, and chunks of prompts."""
+
+    decode: tuple[int, ...]
+    chunks: tuple[tuple[int, int], ...] = field(default=())  # row, tokens
+
+    def __bool__(self) -> bool:
+        return bool(self.decode or self.chunks)
+
+    def rows(self) -> list[int]:
+        return [*self.decode, *(row for row, _ in self.chunks)]
+
+    def alone(self) -> list[Work]:
+        """The same work, one row at a time."""
+        return [
+            *(Work((row,)) for row in self.decode),
+            *(Work((), (chunk,)) for chunk in self.chunks),
+        ]
+
+    def without_chunks(self) -> Work:
+        return Work(self.decode)
+
+
+def finishing(work: Work, rows: list[Row | None]) -> list[int]:
+    """The rows that this step gives a token to, in the order of their logits."""
+    ending = [
+        index
+        for index, count in work.chunks
+        if (row := rows[index]) and row.written + count == row.prompt_length
+    ]
+    return [*work.decode, *ending]
+
+
+def build_pass(runner: Runner, rows: list[Row | None], work: Work, columns: int) -> Pass:
+    """The tensors of one forward pass; see `Pass` for their meaning."""
+    kv, device = runner.kv, runner.device
+    decode = set(work.decode)
+    width = _round_rows(max(decode, default=-1) + 1, len(rows), runner)
+    tokens, positions = [0] * width, [0] * width
+    lines, places = list(range(width)), [kv.scratch] * width  # rows and positions written to
+    owned: list[range | None] = [None] * width
+    outputs: list[int] = list(work.decode)
+    for index in range(width):
+        row = rows[index] if index in decode else None
+        if row is not None:
+            tokens[index] = row.tokens[row.written]
+            positions[index] = places[index] = row.written
+            owned[index] = row.columns
+    window = _round_window(max(positions, default=0) + 1, runner)
+    mask = _causal_rows(positions, window, runner) if width else None
+
+    segments: list[Segment] = []
+    for index, count in work.chunks:
+        row = rows[index]
+        assert row is not None
+        start, past = len(tokens), row.written
+        segments.append(Segment(index, start, count, past, _causal(count, past, runner)))
+        tokens += row.tokens[past : past + count]
+        positions += range(past, past + count)
+        lines += [index] * count
+        places += range(past, past + count)
+        owned += [row.columns] * count
+        if past + count == row.prompt_length:
+            outputs.append(len(tokens) - 1)
+
+    columns = _round_columns(columns, runner)
+    return Pass(
+        tokens=torch.tensor(tokens, device=device),
+        positions=torch.tensor(positions, device=device),
+        slots=kv.slots(torch.tensor(lines, device=device), torch.tensor(places, device=device)),
+        decode_rows=width,
+        window=window,
+        decode_mask=mask,
+        segments=tuple(segments),
+        foreign=foreign_columns(owned, columns, device),
+        outputs=torch.tensor(outputs, dtype=torch.long, device=device),
+    )
+
+
+def _causal_rows(positions: Iterable[int], window: int, runner: Runner) -> Tensor:
+    """Each row sees the positions up to its own: [rows, 1, 1, window], 0 or -inf."""
+    last = torch.tensor(list(positions), device=runner.device)
+    dtype = runner.mask_dtype(len(last))
+    mask = torch.zeros(len(last), window, dtype=dtype, device=runner.device)
+    hidden = torch.arange(window, device=runner.device) > last[:, None]
+    return mask.masked_fill_(hidden, -torch.inf)[:, None, None]
+
+
+def _causal(count: int, past: int, runner: Runner) -> Tensor:
+    """Each token of a chunk sees what came before it: [count, past + count], 0 or -inf."""
+    full = torch.full((count, past + count), -torch.inf, dtype=runner.dtype, device=runner.device)
+    return full.triu_(past + 1)
+
+
+def _round_rows(rows: int, capacity: int, runner: Runner) -> int:
+    """Powers of two where shapes are rounded."""
+    if not runner.rounded or rows == 0:
+        return rows
+    return min(1 << (rows - 1).bit_length(), capacity)
+
+
+def _round_window(length: int, runner: Runner) -> int:
+    step = 256 if runner.rounded else 16
+    return min(-(-length // step) * step, runner.kv.length)
+
+
+def _round_columns(columns: int, runner: Runner) -> int:
+    if not runner.rounded or columns == 0:
+        return columns
+    return min(max(16, 1 << (columns - 1).bit_length()), runner.lora.capacity)

@@ -1,0 +1,135 @@
+"""A tiny model for quick trainings, and the adapter that the real model learnt from a log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from config import Config, ModelSettings
+from db.database import Database
+from inference.model_loading import LoadedModel, load_model
+from tests.conftest import MODELS, REPOSITORY, config_in
+from tests.finetune.brass_moon import log_turns
+
+
+@dataclass(frozen=True)
+class Place:
+    """A configuration file, and what it says."""
+
+    file: Path
+    config: Config
+
+    def command(self, *arguments: str) -> list[str]:
+        return [
+            *(sys.executable, "-m", "finetune", "train"),
+            *("--config", str(self.file)),
+            *arguments,
+        ]
+
+    def train(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=REPOSITORY,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    def log(self, **options: Any) -> None:
+        """Log the twenty turns in this place's database."""
+        asyncio.run(_log(self.config, options))
+
+
+MakePlace = Callable[..., Place]
+
+
+def environment() -> dict[str, str]:
+    return {"OMP_NUM_THREADS": "2", **os.environ}
+
+
+async def _log(config: Config, options: dict[str, Any]) -> None:
+    async with await Database.open(config.database_file) as database:
+        await log_turns(database, **options)
+
+
+def place_in(folder: Path, model: ModelSettings) -> Place:
+    config = config_in(folder / "data", model=model)
+    file = folder / "config.toml"
+    lines = ("[paths]", 'data = "data"', "[model]", 'device = "cpu"', f'base = "{model.base}"')
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return Place(file, config)
+
+
+@pytest.fixture(scope="session")
+def embedded() -> LoadedModel:
+    """The embedded model, in this process."""
+    return load_model(ModelSettings(device="cpu"), MODELS)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(embedded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LLaMA of 2 layers with random weights and the embedded model's tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(embedded.tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    embedded.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def make_place(tmp_path: Path, tiny_folder: Path) -> MakePlace:
+    """`make_place(base=...)`: a data folder and its configuration; the tiny model by default."""
+    return lambda base="": place_in(
+        tmp_path, ModelSettings(base=base or str(tiny_folder), device="cpu")
+    )
+
+
+# A short card, so that the real model trains on it in half the time.
+VEX = {
+    "spec": "chara_card_v2",
+    "spec_version": "2.0",
+    "data": {
+        "name": "Captain Vex",
+        "description": "{{char}} is a merchant who sells odd cargo from a ship, the Saltlight.",
+        "first_mes": "Welcome aboard, friend! What will it be?",
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def brass_moon(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[str, Any]]:
+    """Where the embedded model was trained on the twenty logged turns, and what that printed."""
+    place = place_in(tmp_path_factory.mktemp("brass_moon"), ModelSettings(device="cpu"))
+    personas = place.file.parent / "personas"
+    personas.mkdir()
+    (personas / "vex.json").write_text(json.dumps(VEX), encoding="utf-8")
+    place.log(persona="vex", persona_name="Captain Vex")
+    done = place.train("--channel", "terminal:main", "--json", "--note", "twenty turns")
+    assert done.returncode == 0, done.stderr
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return place, printed

@@ -1,0 +1,210 @@
+"""What of a channel's log is learnt, and behind which prompt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from config import Config, FinetuneSettings
+from db.channels import Channel
+from db.database import Database
+from finetune.channel_log import ChannelLog, Windows, read_channel
+from finetune.dataset import Encoder, Example
+from finetune.errors import InputError
+from inference.model_loading import LoadedModel
+from persona_prompts.cast import SHIPPED, Cast
+from persona_prompts.character import CharacterError
+from persona_prompts.prompt import Line, build_prompt, greeting_text
+from tests.conftest import MakeConfig
+from tests.finetune.brass_moon import TURNS, log_turns, reply
+
+CAST = Cast(SHIPPED)
+ALL_REPLIES = [reply(text) for _, text in TURNS]
+
+
+@dataclass
+class Log:
+    """A database with one channel that is easy to talk in."""
+
+    config: Config
+    database: Database
+    channel: Channel
+
+    async def ask(self, text: str, author: str = "Ann") -> int:
+        asked = await self.database.messages.add_user(
+            self.channel.id,
+            author_key=f"terminal:{author}",
+            author_name=author,
+            content=text,
+            created_at=1.0,
+            owed=True,
+        )
+        return asked.id
+
+    async def answer(
+        self, question: int, text: str, persona: str = "mirela", reason: str = "stop"
+    ) -> None:
+        said = await self.database.messages.begin_reply(
+            self.channel.id,
+            question=question,
+            persona=persona,
+            persona_name=CAST.get(persona).name if persona in CAST.ids() else persona,
+            adapter="base",
+            sampling={},
+        )
+        await self.database.messages.finish_reply(
+            said.id, text, finish_reason=reason, adapter="base"
+        )
+
+    async def exchange(self, question: str, text: str, author: str = "Ann", **how: str) -> None:
+        await self.answer(await self.ask(question, author), text, **how)
+
+    async def read(self) -> ChannelLog:
+        return await read_channel(self.config, CAST, self.channel.key)
+
+
+@pytest.fixture
+async def log(make_config: MakeConfig) -> AsyncIterator[Log]:
+    config = make_config()
+    async with await Database.open(config.database_file) as database:
+        channel = await database.channels.seen(
+            "discord:7", guild_key="discord:1", name="tavern", kind="guild"
+        )
+        yield Log(config, database, channel)
+
+
+def windows(loaded: LoadedModel, **settings: int) -> Windows:
+    chosen = FinetuneSettings.model_validate(settings)
+    encoder = Encoder(loaded.prompt_format, loaded.end_ids, chosen.cutoff_len)
+    return Windows(encoder.count, loaded.info, chosen)
+
+
+def taught(examples: list[Example]) -> list[str]:
+    return [t.message.content for example in examples for t in example.turns if t.taught]
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+async def test_every_reply_is_taught_once_in_order(
+    log: Log, embedded: LoadedModel, most: int
+) -> None:
+    await log_turns(log.database, key="terminal:main")
+    [dialogue] = (await read_channel(log.config, CAST, "terminal:main")).dialogues
+    examples = windows(embedded, replies_per_example=most).examples(dialogue)
+    assert taught(examples) == ALL_REPLIES
+    assert all(len(taught([example])) <= most for example in examples)
+
+
+async def test_an_example_is_the_prompt_that_is_served(log: Log, embedded: LoadedModel) -> None:
+    await log.exchange("Hello!", "Ahoy.", author="Ann")
+    await log.ask("Is he real?", author="Bo")
+    await log.exchange("And you?", "Real as rain.", author="Cy")
+    [dialogue] = (await log.read()).dialogues
+    [example] = windows(embedded).examples(dialogue)
+    served = build_prompt(
+        CAST.get("mirela"),
+        [
+            Line("Ann", "Hello!", own=False),
+            Line("Captain Mirela Vex", "Ahoy.", own=True),
+            Line("Bo", "Is he real?", own=False),
+            Line("Cy", "And you?", own=False),
+        ],
+        group=True,
+        user_name="Cy",
+        count=len,
+        context_tokens=100_000,
+        reply_tokens=100,
+    )
+    said = [(turn.message.role, turn.message.content) for turn in example.turns]
+    assert said[:-1] == [(message.role, message.content) for message in served.messages]
+    assert said[-1] == ("assistant", "Real as rain.")
+    assert taught([example]) == ["Real as rain."] or taught([example]) == ["Ahoy.", "Real as rain."]
+    assert said[1] == ("assistant", greeting_text(CAST.get("mirela"), "Cy"))
+
+
+async def test_windows_keep_to_the_token_limit(log: Log, embedded: LoadedModel) -> None:
+    await log_turns(log.database, key="terminal:main")
+    [dialogue] = (await read_channel(log.config, CAST, "terminal:main")).dialogues
+    examples = windows(embedded, cutoff_len=320, replies_per_example=100).examples(dialogue)
+    encoded = Encoder(embedded.prompt_format, embedded.end_ids, 320).encode_all(examples)
+    assert len(examples) > 2
+    assert taught(examples) == ALL_REPLIES
+    assert sum(one.replies for one in encoded) == len(TURNS)
+    # Each ends with its last reply's own end: nothing was cut.
+    assert all(one.labels[-1] in embedded.end_ids for one in encoded)
+
+
+async def test_a_card_that_leaves_no_room_is_counted(log: Log, embedded: LoadedModel) -> None:
+    await log.exchange("Hello!", "Ahoy.")
+    [dialogue] = (await log.read()).dialogues
+    cut = windows(embedded, cutoff_len=64)
+    assert cut.examples(dialogue) == []
+    assert cut.too_long == 1
+
+
+async def test_only_finished_replies_to_somebody_are_taught(
+    log: Log, embedded: LoadedModel
+) -> None:
+    await log.database.messages.add_said(
+        log.channel.id, persona="mirela", persona_name="Vex", content="Welcome!", created_at=1.0
+    )
+    await log.exchange("One?", "One is right.")
+    await log.exchange("Two?", "Two is bro", reason="error")
+    await log.exchange("Three?", "Three goes on and", reason="length")
+    await log.ask("Four?")
+    [dialogue] = (await log.read()).dialogues
+    [example] = windows(embedded).examples(dialogue)
+    found = [(t.message.content, t.ended) for t in example.turns if t.taught]
+    assert found == [("One is right.", True), ("Three goes on and", False)]
+
+
+async def test_characters_learn_from_their_own_scenes_only(log: Log, embedded: LoadedModel) -> None:
+    await log.exchange("Hello!", "Ahoy.")
+    await log.ask("Where is the teacher?")
+    await log.exchange("Bramble?", "Yes, dear.", persona="bramble")
+    await log.exchange("Vex?", "Back again.")
+    await log.database.channels.new_scene(log.channel.id)
+    await log.exchange("New day.", "And a new tide.")
+    read = await log.read()
+    spoken = [
+        (dialogue.character.id, [said.line.text for said in dialogue.said])
+        for dialogue in read.dialogues
+    ]
+    assert spoken == [
+        ("mirela", ["Hello!", "Ahoy.", "Where is the teacher?", "Bramble?"]),
+        ("bramble", ["Where is the teacher?", "Bramble?", "Yes, dear.", "Vex?"]),
+        ("mirela", ["Vex?", "Back again."]),
+        ("mirela", ["New day.", "And a new tide."]),
+    ]
+    assert read.character_id == "mirela"
+    assert [len(windows(embedded).examples(d)) for d in read.dialogues] == [1, 1, 1, 1]
+
+
+async def test_a_bare_discord_id_is_a_key(log: Log) -> None:
+    await log.exchange("Hello!", "Ahoy.")
+    assert (await read_channel(log.config, CAST, "7")).key == "discord:7"
+
+
+async def test_an_unknown_channel_is_answered_with_the_known_ones(log: Log) -> None:
+    with pytest.raises(InputError, match=r"no channel 'discord:8'; there are discord:7 \(tavern\)"):
+        await read_channel(log.config, CAST, "8")
+
+
+async def test_a_channel_without_replies_is_refused(log: Log) -> None:
+    await log.ask("Anybody?")
+    with pytest.raises(InputError, match="no finished reply of a character"):
+        await log.read()
+
+
+async def test_a_character_that_is_gone_is_named(log: Log) -> None:
+    await log.exchange("Hello!", "Boo.", persona="casper")
+    with pytest.raises(CharacterError, match="casper"):
+        await log.read()
+
+
+async def test_a_missing_database_is_not_created(make_config: MakeConfig) -> None:
+    config = make_config()
+    with pytest.raises(InputError, match="There is no database"):
+        await read_channel(config, CAST, "terminal:main")
+    assert not config.database_file.exists()
