@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 DEFAULT_PATH = Path(__file__).with_name("config.toml")
 
 
+_DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
+
+
 class ConfigError(Exception):
     """The configuration cannot be used; the message is one sentence that names file and key."""
 
@@ -42,7 +45,7 @@ class ModelSettings(Section):
     )
     quantization: Literal["none", "8bit", "4bit"] = "none"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: str = Field("auto", pattern=_DEVICE)
     prompt_format: Literal["auto", "alpaca", "llama2", "vicuna", "ziya", "chatml"] = "auto"
     context_length: int = Field(
         0,
@@ -52,6 +55,9 @@ class ModelSettings(Section):
 
 
 class InferenceSettings(Section):
+    devices: list[Annotated[str, Field(pattern=_DEVICE)]] = Field(
+        [], description="One worker for each of these devices; empty: one, on model.device."
+    )
     rows: int = Field(0, ge=0, le=256, description="Replies written at once; 0: 8, on a GPU 32.")
     threads: int = Field(
         0,
@@ -79,8 +85,17 @@ TopP = Annotated[float, Field(gt=0, le=1)]
 TopK = Annotated[int, Field(ge=0, le=1000)]
 MinP = Annotated[float, Field(ge=0, le=1)]
 RepetitionPenalty = Annotated[float, Field(ge=1, le=2)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+NoRepeatNgram = Annotated[int, Field(ge=0, le=64)]
+DryMultiplier = Annotated[float, Field(ge=0, le=10)]
+DryBase = Annotated[float, Field(ge=1, le=8)]
+DryAllowedLength = Annotated[int, Field(ge=1, le=64)]
+SequenceBreakers = Annotated[tuple[str, ...], Field(max_length=32)]
 MaxNewTokens = Annotated[int, Field(ge=1, le=4096)]
 StopStrings = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=32)]
+
+
+DRY_BREAKERS = ("\n", ":", '"', "*")  # what nobody means to repeat less
 
 
 class SamplingSettings(Section):
@@ -91,6 +106,13 @@ class SamplingSettings(Section):
     top_k: TopK = 0
     min_p: MinP = 0.0
     repetition_penalty: RepetitionPenalty = 1.05
+    frequency_penalty: Penalty = 0.0
+    presence_penalty: Penalty = 0.0
+    no_repeat_ngram: NoRepeatNgram = 0
+    dry_multiplier: DryMultiplier = 0.8
+    dry_base: DryBase = 1.75
+    dry_allowed_length: DryAllowedLength = 2
+    dry_sequence_breakers: Annotated[SequenceBreakers, Field(strict=False)] = DRY_BREAKERS
     max_new_tokens: MaxNewTokens = 220
     stop: Annotated[StopStrings, Field(strict=False)] = ()
 

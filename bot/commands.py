@@ -16,12 +16,12 @@ from bot.errors import CommandError
 from bot.incoming import Place
 from bot.reply import longest_reply
 from bot.turn import Turns
-from config import Config
+from config import Config, SamplingSettings
 from db.channels import Channel
 from db.database import Database
 from inference.adapters import BASE, DEFAULT, AdapterInfo, AdapterRegistry
 from inference.client import Status
-from inference.types import ModelInfo, Sampling, parse_sampling, sampling_range
+from inference.types import ModelInfo, parse_sampling, sampling_range
 from persona_prompts.character import Character
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 CLEAR = "default"  # the value that takes a channel's own setting back
 MODE = "mode"
 MODES = {"mention": "answers when addressed", "always": "answers every message"}
-SETTINGS = (*Sampling.model_fields, MODE)
+SETTINGS = (*SamplingSettings.model_fields, "seed", MODE)
+_LISTS = ("stop", "dry_sequence_breakers")  # given with | between the texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +183,9 @@ class Commands:
             f"adapter = {self._casting.adapter(channel)}{_origin(channel.adapter)}",
             f"{MODE} = {self._casting.mode(channel)}{_origin(channel.mode)}",
         ]
-        for name, value in sampling.model_dump().items():
+        for name in SETTINGS[:-1]:
             own = channel.sampling.get(name)
-            lines.append(f"{name} = {_shown(value)}{_origin(own)}")
+            lines.append(f"{name} = {_shown(getattr(sampling, name))}{_origin(own)}")
         return Answer("\n".join(lines))
 
     async def settings_set(self, place: Place, name: str, value: str) -> Answer:
@@ -220,7 +221,9 @@ class Commands:
             f"{f' ({status.problem})' if status.problem else ''}",
             f"replies being written: {status.running}; waiting: {status.waiting};"
             f" of this channel: {self._turns.waiting(channel)}",
-            f"speed: {status.tokens_per_second:.1f} tokens/s; restarts: {status.restarts}",
+            f"speed: {status.tokens_per_second:.1f} tokens/s; prompt found in the cache:"
+            f" {status.prefix_hit_share:.0%}; workers: {status.backends}; restarts:"
+            f" {status.restarts}",
             f"here: {persona} through {adapter},"
             f" {MODES[self._casting.mode(channel)]}; {remembered} messages remembered",
         ]
@@ -269,7 +272,7 @@ class Commands:
     def _parsed(self, name: str, value: str) -> object:
         """`value` as the setting's type, within its range, and possible for the model."""
         words: object = value
-        if name == "stop":
+        if name in _LISTS:
             words = tuple(part.replace("\\n", "\n") for part in value.split("|"))
         try:
             parsed: object = getattr(parse_sampling({name: words}), name)

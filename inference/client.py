@@ -1,7 +1,8 @@
 """The bot's side of inference: one call that gives a stream of text, whatever happens behind it.
 
-`InferenceClient` keeps the queue and hands requests to the worker as it has room. A request lives
-here until its last chunk, so nothing is lost with a worker: what a dead one held is tried again.
+`InferenceClient` keeps the queue and hands requests to the backends as they have room: one worker
+process per device, or servers elsewhere. A request lives here until its last chunk, so nothing is
+lost with a backend: what a dead one held is tried again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
@@ -16,9 +19,11 @@ from tokenizers import Tokenizer
 
 from config import Config
 from inference.adapters import AdapterInfo, AdapterRegistry
+from inference.backend import Backend, BackendState, Cancel, Piece, Ready, Submit
 from inference.engine.interface import EngineStats
+from inference.quarantine import Quarantine
 from inference.queue import FairQueue
-from inference.supervisor import Supervisor, WorkerState
+from inference.supervisor import Supervisor
 from inference.types import (
     Chunk,
     GenerationRequest,
@@ -26,29 +31,37 @@ from inference.types import (
     ModelInfo,
     RequestRefused,
 )
-from inference.worker import Cancel, Piece, Ready, Submit
 
 log = logging.getLogger(__name__)
 
-_ATTEMPTS = 2  # a request that was with a dying worker is tried once more
+_ATTEMPTS = 2  # a request that was with a dying backend is tried once more
+_REMEMBERED_CHANNELS = 4096
+_BYTES_PER_TOKEN = 3  # where no tokenizer is known; few texts have more tokens than this
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """How inference is doing right now."""
 
-    state: WorkerState
+    state: BackendState  # of the best backend
     model: str
+    backends: int
     waiting: int
     running: int
     restarts: int
-    problem: str  # why there is no worker, if there is none
-    engine: EngineStats | None  # what the worker last said of itself
+    problem: str  # why there is no model, if there is none
+    engines: tuple[EngineStats, ...]  # what each backend last said of itself
 
     @property
     def tokens_per_second(self) -> float:
-        """Of all replies together, over the engine's last steps."""
-        return self.engine.tokens_per_second if self.engine else 0.0
+        """Of all replies together, over the engines' last steps."""
+        return sum(engine.tokens_per_second for engine in self.engines)
+
+    @property
+    def prefix_hit_share(self) -> float:
+        """Share of all prompt tokens so far that were found in the cache."""
+        asked = sum(engine.prompt_tokens for engine in self.engines)
+        return sum(engine.prefix_hit_tokens for engine in self.engines) / asked if asked else 0.0
 
 
 @dataclass(slots=True)
@@ -68,6 +81,22 @@ class _Reply:
         return "base" if self.adapter is None else self.adapter.label
 
 
+@dataclass(slots=True)
+class _Desk:
+    """One backend and what it is busy with."""
+
+    backend: Backend
+    ready: Ready | None = None
+    running: dict[str, bool] = field(default_factory=dict)  # request id → was with a dying backend
+    stats: EngineStats | None = None
+
+    @property
+    def free(self) -> int:
+        if self.ready is None or self.backend.state != "ready":
+            return 0
+        return self.ready.capacity - len(self.running)
+
+
 class InferenceClient:
     """Requests in, streams of chunks out. Use it from one event loop."""
 
@@ -77,51 +106,52 @@ class InferenceClient:
         self.adapters = AdapterRegistry(config.adapters_dir)
         self._queue = FairQueue(settings.queue_size, settings.queue_per_user)
         self._replies: dict[str, _Reply] = {}
-        self._running: set[str] = set()
-        self._stats: EngineStats | None = None
+        self._desks = [_Desk(backend) for backend in _backends(config, self)]
+        self._homes: OrderedDict[str, int] = OrderedDict()  # channel → desk with its prefixes
+        self._quarantine = Quarantine(time.monotonic)
         self._tokenizer: Tokenizer | None = None
-        self._ready: Ready | None = None
-        self._supervisor = Supervisor(
-            config,
-            on_ready=self._on_ready,
-            on_piece=self._on_piece,
-            on_stats=self._on_stats,
-            on_death=self._on_death,
-            on_unusable=self._on_unusable,
-            is_busy=lambda: bool(self._running),
-        )
+        self._info: ModelInfo | None = None
 
     async def start(self, on_progress: Callable[[str], None] | None = None) -> None:
-        """Start the worker and wait for the model.
+        """Start the backends and wait for the model.
 
         Raises `InferenceError` in one sentence if the model cannot be used.
         """
-        await self._supervisor.start(on_progress or log.info)
+        starting = [desk.backend.start(on_progress or log.info) for desk in self._desks]
+        try:
+            await asyncio.gather(*starting)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
-        """End the worker; replies under way end as cancelled."""
+        """End the backends; replies under way end as cancelled."""
         for reply in list(self._replies.values()):
             self._end(reply, Chunk(finish_reason="cancelled"))
-        await self._supervisor.close()
+        await asyncio.gather(*(desk.backend.close() for desk in self._desks))
 
     @property
     def info(self) -> ModelInfo:
         """What is known of the loaded model; only after `start`."""
-        if self._ready is None:
+        if self._info is None:
             raise InferenceError("The model is not loaded yet.")
-        return self._ready.info
+        return self._info
 
     @property
-    def worker_pid(self) -> int | None:
-        """The process that holds the model."""
-        return self._supervisor.pid
+    def worker_pids(self) -> list[int]:
+        """The processes on this machine that hold the model."""
+        backends = [desk.backend for desk in self._desks]
+        return [b.pid for b in backends if isinstance(b, Supervisor) and b.pid is not None]
 
     def count_tokens(self, text: str) -> int:
-        """How many tokens `text` has for the loaded model, without the format around it."""
+        """How many tokens `text` has for the model, without the format around it.
+
+        An estimate, rather too high, if the model is elsewhere and its tokenizer is not known.
+        """
+        clean = text.encode("utf-8", "replace")
         if self._tokenizer is None:
-            raise InferenceError("The model is not loaded yet.")
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        return len(self._tokenizer.encode(clean, add_special_tokens=False).ids)
+            return -(-len(clean) // _BYTES_PER_TOKEN)
+        return len(self._tokenizer.encode(clean.decode("utf-8"), add_special_tokens=False).ids)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
         """Stream the reply to `request`; the last chunk alone has a `finish_reason`.
@@ -142,13 +172,9 @@ class InferenceClient:
 
     def cancel(self, request_id: str) -> None:
         """End a request early; its stream closes with `cancelled`. Unknown ids are ignored."""
-        reply = self._replies.get(request_id)
-        if reply is None:
-            return
-        if request_id in self._running:
-            # The row is freed by the worker; nobody needs to wait for its answer.
-            self._supervisor.send(Cancel(request_id))
-        self._end(reply, Chunk(finish_reason="cancelled", adapter=reply.label))
+        if reply := self._replies.get(request_id):
+            self._drop(request_id)
+            self._end(reply, Chunk(finish_reason="cancelled", adapter=reply.label))
 
     def place(self, request_id: str) -> int:
         """0 while the reply is being written, else its place in the queue, from 1."""
@@ -156,64 +182,133 @@ class InferenceClient:
 
     def status(self) -> Status:
         """A snapshot for `/status` and the logs."""
+        order: list[BackendState] = ["ready", "restarting", "loading", "failed", "closed"]
+        backends = [desk.backend for desk in self._desks]
         return Status(
-            state=self._supervisor.state,
-            model=self._ready.info.summary if self._ready else self._config.model.base,
+            state=min((backend.state for backend in backends), key=order.index),
+            model=self._info.summary if self._info else self._config.model.base,
+            backends=len(backends),
             waiting=len(self._queue),
-            running=len(self._running),
-            restarts=self._supervisor.restarts,
-            problem=self._supervisor.problem,
-            engine=self._stats,
+            running=sum(len(desk.running) for desk in self._desks),
+            restarts=sum(backend.restarts for backend in backends),
+            problem=next((b.problem for b in backends if b.problem), ""),
+            engines=tuple(desk.stats for desk in self._desks if desk.stats),
         )
 
+    # -- taking requests -------------------------------------------------------------------------
+
     def _submit(self, request: GenerationRequest) -> _Reply:
-        if self._supervisor.state == "closed":
+        state = self.status().state
+        if state == "closed":
             raise RequestRefused("The bot is shutting down; ask again when it is back.")
-        if self._supervisor.state == "failed":
-            raise RequestRefused(f"There is no model to answer: {self._supervisor.problem}")
+        if state == "failed":
+            raise RequestRefused(f"There is no model to answer: {self.status().problem}")
         if request.id in self._replies:
             raise RequestRefused(f"The request {request.id} is being answered already.")
-        fingerprint = self._ready.info.fingerprint if self._ready else None
+        self._quarantine.check(request)
         # Pinned here: a promotion while the request waits or runs does not change its version.
+        fingerprint = (self._info.fingerprint if self._info else "") or None
         adapter = self.adapters.resolve(request.adapter, fingerprint)
         if request.sampling.seed is None:
             sampling = request.sampling.replace(seed=secrets.randbits(63))
             request = request.model_copy(update={"sampling": sampling})
         self._queue.push(request)
         reply = self._replies[request.id] = _Reply(request, adapter)
-        loop = asyncio.get_running_loop()
         limit = self._config.inference.deadline_seconds
+        loop = asyncio.get_running_loop()
         reply.deadline = loop.call_later(limit, self._out_of_time, request.id)
-        self._fill_worker()
+        self._hand_out()
         return reply
 
-    def _fill_worker(self) -> None:
-        """Hand over requests while the worker has room."""
-        if self._supervisor.state != "ready" or self._ready is None:
-            return
-        while len(self._running) < self._ready.capacity and (request := self._queue.pop()):
+    def _hand_out(self) -> None:
+        """Hand over requests, each in its turn, while some backend has room for it."""
+        while (request := self._queue.first()) is not None:
             reply = self._replies[request.id]
+            desk = self._choose_desk(reply)
+            if desk is None:
+                return
+            self._queue.remove(request.id)
+            desk.running[request.id] = reply.attempts > 0
             reply.attempts += 1
-            self._running.add(request.id)
-            self._supervisor.send(Submit(request, reply.adapter))
+            self._homes[request.channel] = self._desks.index(desk)
+            self._homes.move_to_end(request.channel)
+            if len(self._homes) > _REMEMBERED_CHANNELS:
+                self._homes.popitem(last=False)
+            desk.backend.send(Submit(request, reply.adapter))
 
-    def _on_ready(self, ready: Ready) -> None:
-        self._ready = ready
-        self._tokenizer = Tokenizer.from_str(ready.info.tokenizer_json)
+    def _choose_desk(self, reply: _Reply) -> _Desk | None:
+        """The backend with the channel's prefix, else the least loaded; None while all are busy.
+
+        A request that was with a dying backend runs alone: if it was the cause, it takes nobody
+        with it again.
+        """
+        suspect = reply.attempts > 0
+        free = [
+            desk
+            for desk in self._desks
+            if desk.free > 0 and not (desk.running and (suspect or any(desk.running.values())))
+        ]
+        home = self._homes.get(reply.request.channel)
+        if home is not None and self._desks[home] in free:
+            return self._desks[home]
+        return min(free, key=lambda desk: -desk.free, default=None)
+
+    # -- what backends report (inference.backend.Listener) ---------------------------------------
+
+    def on_ready(self, backend: Backend, ready: Ready) -> None:
+        desk = self._desk(backend)
+        desk.ready = ready
+        desk.running.clear()
+        if self._info is None:
+            self._info = ready.info
+            if ready.info.tokenizer_json:
+                self._tokenizer = Tokenizer.from_str(ready.info.tokenizer_json)
         log.info("%s", ready.info.summary)
-        self._fill_worker()
+        self._hand_out()
 
-    def _on_piece(self, piece: Piece) -> None:
-        reply = self._replies.get(piece.request_id)
+    def on_piece(self, backend: Backend, piece: Piece) -> None:
         if piece.finish_reason is not None:
-            self._running.discard(piece.request_id)
-        if reply is not None:
+            self._desk(backend).running.pop(piece.request_id, None)
+        if reply := self._replies.get(piece.request_id):
             self._take(reply, piece)
         if piece.finish_reason is not None:
-            self._fill_worker()
+            self._hand_out()
 
-    def _on_stats(self, stats: EngineStats) -> None:
-        self._stats = stats
+    def on_stats(self, backend: Backend, stats: EngineStats) -> None:
+        self._desk(backend).stats = stats
+
+    def on_death(self, backend: Backend) -> None:
+        """What the dead backend held goes back to the front of the queue, once."""
+        desk = self._desk(backend)
+        held = [self._replies[key] for key in desk.running if key in self._replies]
+        desk.running.clear()
+        for reply in held:
+            self._quarantine.note_death(reply.request)
+            if reply.attempts >= _ATTEMPTS:
+                message = (
+                    "The model's process ended twice while it was writing this reply; please"
+                    " ask differently."
+                )
+                self._end(reply, Chunk(finish_reason="error", error=message))
+                continue
+            if reply.begun:
+                reply.begun = False
+                reply.chunks.put_nowait(Chunk(restart=True))
+            self._queue.push(reply.request, again=True)
+        self._hand_out()
+
+    def on_unusable(self, backend: Backend, problem: str) -> None:
+        """Nobody is kept waiting for a model that does not come back."""
+        if any(desk.backend.state == "ready" for desk in self._desks):
+            return
+        for reply in list(self._replies.values()):
+            self._end(reply, Chunk(finish_reason="error", error=problem))
+
+    def is_busy(self, backend: Backend) -> bool:
+        return bool(self._desk(backend).running)
+
+    def _desk(self, backend: Backend) -> _Desk:
+        return next(desk for desk in self._desks if desk.backend is backend)
 
     def _take(self, reply: _Reply, piece: Piece) -> None:
         if piece.tokens and reply.deadline is not None:
@@ -236,36 +331,21 @@ class InferenceClient:
         )
         self._end(reply, last)
 
-    def _on_death(self) -> None:
-        """What the dead worker held goes back to the front of the queue, once."""
-        held = [self._replies[key] for key in self._running if key in self._replies]
-        self._running.clear()
-        for reply in held:
-            if reply.attempts >= _ATTEMPTS:
-                message = (
-                    "The model's process ended twice while it was writing this reply; please"
-                    " ask differently."
-                )
-                self._end(reply, Chunk(finish_reason="error", error=message))
-                continue
-            if reply.begun:
-                reply.begun = False
-                reply.chunks.put_nowait(Chunk(restart=True))
-            self._queue.push(reply.request, again=True)
-
-    def _on_unusable(self, problem: str) -> None:
-        """A restarted worker cannot load the model: nobody is kept waiting for it."""
-        for reply in list(self._replies.values()):
-            self._end(reply, Chunk(finish_reason="error", error=problem))
+    # -- ends ------------------------------------------------------------------------------------
 
     def _out_of_time(self, request_id: str) -> None:
         if reply := self._replies.get(request_id):
             reply.deadline = None
-            if request_id in self._running:
-                self._supervisor.send(Cancel(request_id))
+            self._drop(request_id)
             limit = self._config.inference.deadline_seconds
             message = f"The reply did not begin within {limit:.0f} seconds; please ask again."
             self._end(reply, Chunk(finish_reason="error", error=message, adapter=reply.label))
+
+    def _drop(self, request_id: str) -> None:
+        """Tell the backend that writes `request_id`, if one does; its row is freed there."""
+        for desk in self._desks:
+            if request_id in desk.running:
+                desk.backend.send(Cancel(request_id))
 
     def _end(self, reply: _Reply, last: Chunk) -> None:
         """Close a stream: the only place where a terminal chunk is handed out."""
@@ -277,3 +357,9 @@ class InferenceClient:
         self._queue.remove(reply.request.id)
         self._replies.pop(reply.request.id, None)
         reply.chunks.put_nowait(last)
+
+
+def _backends(config: Config, client: InferenceClient) -> list[Backend]:
+    """One worker per device."""
+    devices = config.inference.devices or [config.model.device]
+    return [Supervisor(config, client, device) for device in devices]

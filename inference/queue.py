@@ -44,14 +44,12 @@ class FairQueue:
         if again:
             self._again.add(request.id)
 
-    def pop(self) -> GenerationRequest | None:
-        """The request whose turn it is; charge what it cost with `charge`."""
-        for request in self._in_turn():
-            return self.remove(request.id)
-        return None
+    def first(self) -> GenerationRequest | None:
+        """The request whose turn it is; take it with `remove`, and `charge` what it cost."""
+        return next(self._in_turn(), None)
 
     def remove(self, request_id: str) -> GenerationRequest | None:
-        """Take out a request that nobody waits for any more."""
+        """Take out a request: its turn has come, or nobody waits for it any more."""
         self._again.discard(request_id)
         return self._requests.pop(request_id, None)
 

@@ -10,42 +10,28 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Literal
 
 from config import Config
 from inference import worker
+from inference.backend import BackendState, Cancel, Listener, Piece, Ready, Submit
 from inference.engine.interface import EngineStats
 from inference.types import InferenceError
-from inference.worker import Cancel, Loading, Piece, Ready, Submit, Unusable
+from inference.worker import Loading, Unusable
 
 log = logging.getLogger(__name__)
 
-WorkerState = Literal["loading", "ready", "restarting", "failed", "closed"]
 _BACKOFF_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _CHECK_SECONDS = 1.0
 
 
 class Supervisor:
-    """Owns the process. All callbacks run on the event loop that called `start`."""
+    """The backend of one device: a worker process, started again whenever it ends."""
 
-    def __init__(
-        self,
-        config: Config,
-        *,
-        on_ready: Callable[[Ready], None],
-        on_piece: Callable[[Piece], None],
-        on_stats: Callable[[EngineStats], None],
-        on_death: Callable[[], None],
-        on_unusable: Callable[[str], None],
-        is_busy: Callable[[], bool],
-    ) -> None:
-        self._config = config
-        self._on_ready = on_ready
-        self._on_piece = on_piece
-        self._on_stats = on_stats
-        self._on_death = on_death
-        self._on_unusable = on_unusable
-        self._is_busy = is_busy
+    def __init__(self, config: Config, listener: Listener, device: str) -> None:
+        """`device` stands in for `model.device`: each of several workers has its own."""
+        model = config.model.model_copy(update={"device": device})
+        self._config = config.model_copy(update={"model": model})
+        self._listener = listener
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
         self._on_progress: Callable[[str], None] = log.info
@@ -53,7 +39,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_heard = 0.0
         self._deaths_in_a_row = 0
-        self.state: WorkerState = "loading"
+        self.state: BackendState = "loading"
         self.restarts = 0
         self.problem = ""
 
@@ -135,16 +121,16 @@ class Supervisor:
         match message:
             case Piece():
                 self._deaths_in_a_row = 0
-                self._on_piece(message)
+                self._listener.on_piece(self, message)
             case EngineStats():
-                self._on_stats(message)
+                self._listener.on_stats(self, message)
             case Loading():
                 self._on_progress(message.text)
             case Ready():
                 self.state, self.problem = "ready", ""
                 if self._first_load is not None and not self._first_load.done():
                     self._first_load.set_result(None)
-                self._on_ready(message)
+                self._listener.on_ready(self, message)
             case Unusable():
                 self._unusable(message.error)
 
@@ -154,7 +140,7 @@ class Supervisor:
             self._first_load.set_exception(InferenceError(problem))
         else:
             log.error("The model cannot be loaded again: %s", problem)
-            self._on_unusable(problem)
+            self._listener.on_unusable(self, problem)
 
     def _died(self, process: SpawnProcess) -> None:
         if process is not self._process or self.state == "closed":
@@ -170,7 +156,7 @@ class Supervisor:
         self._deaths_in_a_row += 1
         self.state = "failed" if self.problem else "restarting"
         log.warning("The worker ended with code %s; a new one follows.", process.exitcode)
-        self._on_death()
+        self._listener.on_death(self)
         self._keep(self._restart(delay))
 
     async def _restart(self, delay: float) -> None:
@@ -183,7 +169,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(_CHECK_SECONDS)
             loading = self.state in ("loading", "restarting")
-            if not (loading or self._is_busy()):
+            if not (loading or self._listener.is_busy(self)):
                 continue
             limit = settings.start_timeout_seconds if loading else settings.hang_timeout_seconds
             silence = asyncio.get_running_loop().time() - self._last_heard

@@ -11,9 +11,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config import (
+    DRY_BREAKERS,
+    DryAllowedLength,
+    DryBase,
+    DryMultiplier,
     MaxNewTokens,
     MinP,
+    NoRepeatNgram,
+    Penalty,
     RepetitionPenalty,
+    SequenceBreakers,
     StopStrings,
     Temperature,
     TopK,
@@ -55,13 +62,13 @@ class Sampling(Frozen):
     top_k: TopK = 0
     min_p: MinP = 0.0
     repetition_penalty: RepetitionPenalty = 1.0
-    frequency_penalty: float = Field(0.0, ge=-2, le=2)
-    presence_penalty: float = Field(0.0, ge=-2, le=2)
-    no_repeat_ngram: int = Field(0, ge=0, le=64)
-    dry_multiplier: float = Field(0.0, ge=0, le=10)
-    dry_base: float = Field(1.75, ge=1, le=8)
-    dry_allowed_length: int = Field(2, ge=1, le=64)
-    dry_sequence_breakers: tuple[str, ...] = Field(("\n", ":", '"', "*"), max_length=32)
+    frequency_penalty: Penalty = 0.0
+    presence_penalty: Penalty = 0.0
+    no_repeat_ngram: NoRepeatNgram = 0
+    dry_multiplier: DryMultiplier = 0.0
+    dry_base: DryBase = 1.75
+    dry_allowed_length: DryAllowedLength = 2
+    dry_sequence_breakers: SequenceBreakers = DRY_BREAKERS
     logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] = Field({}, max_length=300)
     logprobs: int | None = Field(None, ge=0, le=20)
     max_new_tokens: MaxNewTokens = 220

@@ -1,18 +1,32 @@
-"""Fixtures shared by all rooms: where the embedded model lies, and configurations for tests."""
+"""Fixtures shared by all rooms: the embedded model, random adapters, configurations for tests.
+
+Heavy libraries are imported where they are used, so that tests without a model start at once.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from config import Config, PathSettings
+from config import Config, ModelSettings, PathSettings
+from inference.adapters import AdapterCard, AdapterInfo, AdapterRegistry, weights_hash
+
+if TYPE_CHECKING:
+    from inference.model_loading import LoadedModel
+
+# Tests share the machine with the processes that they start, and OpenMP threads that wait for one
+# another on a busy machine are many times slower than one thread alone.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).parent.parent
 MODELS = REPOSITORY / "data" / "models"  # unpacked once, by `make run` or by the first test run
 
 MakeConfig = Callable[..., Config]
+MakeAdapter = Callable[..., AdapterInfo]
 
 
 def config_in(data: Path, **sections: object) -> Config:
@@ -29,3 +43,51 @@ def config_in(data: Path, **sections: object) -> Config:
 def make_config(tmp_path: Path) -> MakeConfig:
     """`make_config(model=ModelSettings(...), ...)`: a configuration with its own data folder."""
     return lambda **sections: config_in(tmp_path / "data", **sections)
+
+
+@pytest.fixture(scope="session")
+def embedded() -> LoadedModel:
+    """The embedded model, in this process."""
+    from inference.model_loading import load_model
+
+    return load_model(ModelSettings(device="cpu"), MODELS)
+
+
+@pytest.fixture(scope="session")
+def make_adapter() -> MakeAdapter:
+    """`make_adapter(loaded, registry, name, seed=0, scale=0.3)`: publish a random LoRA adapter."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
+    from transformers import LlamaForCausalLM
+
+    def make(
+        loaded: LoadedModel,
+        registry: AdapterRegistry,
+        name: str,
+        *,
+        seed: int = 0,
+        scale: float = 0.3,
+    ) -> AdapterInfo:
+        torch.manual_seed(seed)
+        settings = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"])
+        assert isinstance(loaded.model, LlamaForCausalLM)
+        fresh = LlamaForCausalLM(loaded.model.config)
+        staging = registry.staging_folder(name)
+        get_peft_model(fresh, settings).save_pretrained(staging)
+        weights = staging / "adapter_model.safetensors"
+        tensors = load_file(weights)  # PEFT starts B at zero; a real adapter does not stay there
+        for key, tensor in tensors.items():
+            if "lora_B" in key:
+                tensors[key] = torch.randn_like(tensor) * scale
+        save_file(tensors, weights, metadata={"format": "pt"})
+        card = AdapterCard(
+            base_model=loaded.info.name,
+            base_fingerprint=loaded.info.fingerprint,
+            prompt_format=loaded.info.prompt_format,
+            weights_hash=weights_hash(staging),
+        )
+        (staging / "troupe.json").write_text(card.model_dump_json())
+        return registry.publish(staging, name)
+
+    return make

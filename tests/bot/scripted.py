@@ -81,11 +81,12 @@ class ScriptedClient:
         return Status(
             state="ready",
             model=INFO.summary,
+            backends=1,
             waiting=0,
             running=self.writing,
             restarts=0,
             problem="",
-            engine=None,
+            engines=(),
         )
 
     def cancel(self, request_id: str) -> None:
