@@ -47,6 +47,9 @@ class ModelSettings(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = Field("auto", pattern=_DEVICE)
     prompt_format: Literal["auto", "alpaca", "llama2", "vicuna", "ziya", "chatml"] = "auto"
+    merge_adapter: str = Field(
+        "", description="An adapter that becomes part of the base; others must be made for both."
+    )
     context_length: int = Field(
         0,
         ge=0,
@@ -55,6 +58,9 @@ class ModelSettings(Section):
 
 
 class InferenceSettings(Section):
+    engine: Literal["local", "openai"] = Field(
+        "local", description="Workers on this machine, or the servers of [remote]."
+    )
     devices: list[Annotated[str, Field(pattern=_DEVICE)]] = Field(
         [], description="One worker for each of these devices; empty: one, on model.device."
     )
@@ -76,6 +82,45 @@ class InferenceSettings(Section):
     )
     hang_timeout_seconds: float = Field(
         60.0, gt=0, description="Silence of a busy worker after which it is replaced."
+    )
+
+
+class RemoteSettings(Section):
+    """Servers that speak the OpenAI protocol, for `inference.engine = "openai"`."""
+
+    urls: list[Annotated[str, Field(pattern=r"^https?://[^\s@/]+[^\s@]*$")]] = Field(
+        ["http://127.0.0.1:8000/v1"],
+        min_length=1,
+        description="Each serves the same model; a channel stays with one for its prefixes.",
+    )
+    model: str = Field("", description="The base model's name there; empty: the first it lists.")
+    api_key_variable: str = Field(
+        "OPENAI_API_KEY", description="Environment variable that holds the key, if one is needed."
+    )
+    capacity: int = Field(32, ge=1, le=1024, description="Replies asked of one server at once.")
+    context_length: int = Field(
+        0, ge=0, description="Tokens of prompt and reply; 0: what the server says, else 4096."
+    )
+    base_fingerprint: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{32})?$",
+        description="Of the model served there, as adapters name it; empty: that of model.base if"
+        " load_adapters is on, else adapters are not checked.",
+    )
+    adapters: dict[str, str] = Field(
+        {}, description="Names of adapters there, where they differ: `pirate` or `pirate@3`."
+    )
+    load_adapters: bool = Field(
+        False, description="Have vLLM load adapters from paths.data when they are asked for."
+    )
+    adapters_path: str = Field(
+        "", description="Where the server sees data/adapters; empty: under the same path."
+    )
+    max_adapters: int = Field(16, ge=1, description="Loaded adapters kept at one server.")
+    retries: int = Field(3, ge=0, le=10, description="Further attempts before the first word.")
+    connect_timeout_seconds: float = Field(10.0, gt=0)
+    idle_timeout_seconds: float = Field(
+        60.0, gt=0, description="Silence in mid-reply after which the reply counts as broken off."
     )
 
 
@@ -233,6 +278,7 @@ class Config(Section):
     paths: PathSettings = PathSettings()
     model: ModelSettings = ModelSettings()
     inference: InferenceSettings = InferenceSettings()
+    remote: RemoteSettings = RemoteSettings()
     sampling: SamplingSettings = SamplingSettings()
     prompt: PromptSettings = PromptSettings()
     bot: BotSettings = BotSettings()

@@ -108,7 +108,8 @@ def _learn(
     from inference.model_loading import load_model
 
     model = config.model.model_copy(update={"device": use_one_gpu(config.model.device)})
-    loaded = load_model(model, config.models_dir, on_progress=_say)
+    adapters = AdapterRegistry(config.adapters_dir)
+    loaded = load_model(model, config.models_dir, adapters=adapters, on_progress=_say)
     check_settings(settings, loaded)
     encoder = Encoder(loaded.prompt_format, loaded.end_ids, settings.cutoff_len)
     examples = source.examples(encoder, loaded.info)

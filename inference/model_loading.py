@@ -22,7 +22,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging as transformers_logging
 
 from config import ModelSettings
+from inference.adapters import AdapterRegistry
 from inference.base_model import ModelSource, Progress, find_base_model
+from inference.merged_base import find_adapter, merge, merged_fingerprint
 from inference.prompt_format import PromptFormat
 from inference.types import InferenceError, Message, ModelInfo
 
@@ -41,9 +43,13 @@ class LoadedModel:
 
 
 def load_model(
-    settings: ModelSettings, models_dir: Path, *, on_progress: Progress = log.info
+    settings: ModelSettings,
+    models_dir: Path,
+    *,
+    adapters: AdapterRegistry | None = None,
+    on_progress: Progress = log.info,
 ) -> LoadedModel:
-    """Load what `model.base` names.
+    """Load what `model.base` names, with `model.merge_adapter` from `adapters` merged into it.
 
     Raises `InferenceError` in one sentence if it is missing, is not a causal language model, does
     not fit its tokenizer, or does not fit into memory.
@@ -51,6 +57,14 @@ def load_model(
     source = find_base_model(settings.base, models_dir, on_progress)
     device = choose_device(settings.device)
     dtype = choose_dtype(settings.dtype, device)
+    merged = None
+    if settings.merge_adapter and adapters is not None:
+        if settings.quantization != "none":
+            raise InferenceError(
+                "model.merge_adapter needs weights that are not quantised; set model.quantization"
+                " to none."
+            )
+        merged = find_adapter(settings.merge_adapter, adapters, source.fingerprint)
     on_progress(f"Loading {source.name}.")
     transformers_logging.disable_progress_bar()
     try:
@@ -73,6 +87,11 @@ def load_model(
         raise InferenceError(
             f"model.base = {settings.base!r} cannot be loaded: {first_line}"
         ) from None
+    name, fingerprint = source.name, source.fingerprint
+    if merged is not None:
+        model = merge(model, merged)
+        name = f"{name} with {merged.label} merged"
+        fingerprint = merged_fingerprint(fingerprint, merged)
     embeddings: Any = model.get_input_embeddings()
     rows = int(embeddings.weight.shape[0])
     if len(tokenizer) > rows:
@@ -85,13 +104,13 @@ def load_model(
     context = settings.context_length or int(getattr(config, "max_position_embeddings", 2048))
     kind = settings.quantization if settings.quantization != "none" else _short(dtype)
     summary = (
-        f"{source.name} on {device} as {kind}: {rows} embedding rows for {len(tokenizer)} tokens,"
+        f"{name} on {device} as {kind}: {rows} embedding rows for {len(tokenizer)} tokens,"
         f" context {context}, prompt format {prompt_format.name}, turns end at "
         + ", ".join(f"{tokenizer.convert_ids_to_tokens(i)} ({i})" for i in sorted(end_ids))
     )
     info = ModelInfo(
-        name=source.name,
-        fingerprint=source.fingerprint,
+        name=name,
+        fingerprint=fingerprint,
         device=str(device),
         dtype=kind,
         context_length=context,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from config import Config
+from inference.adapters import AdapterRegistry
 from inference.backend import Cancel, Piece, Ready, Submit
 from inference.types import FinishReason, InferenceError, Usage
 
@@ -57,7 +58,7 @@ def main(pipe: Connection, config: Config, log_level: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(level=log_level, format="%(levelname)s %(name)s: %(message)s")
-    # It warns of kernels that only a 4-bit model on a CPU would gain from.
+    # It warns of casts, and of kernels to install, that its user can do nothing about.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # tqdm's own lock is a semaphore of the operating system, which a killed process leaves behind.
     tqdm.set_lock(threading.RLock())
@@ -80,7 +81,10 @@ def _load(pipe: Connection, inbox: Inbox, config: Config) -> Worker:
 
     torch.set_num_threads(config.inference.threads or max((os.cpu_count() or 2) - 1, 1))
     loaded = load_model(
-        config.model, config.models_dir, on_progress=lambda text: pipe.send(Loading(text))
+        config.model,
+        config.models_dir,
+        adapters=AdapterRegistry(config.adapters_dir),
+        on_progress=lambda text: pipe.send(Loading(text)),
     )
     tokenizer: Tokenizer = loaded.tokenizer.backend_tokenizer
     wanted = config.inference
