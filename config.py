@@ -13,11 +13,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 DEFAULT_PATH = Path(__file__).with_name("config.toml")
 
-
 _DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
+_FILE_NAME = r"^[^./\\\x00][^/\\\x00]*$"
+_URL = r"^https?://[^\s@/]+[^\s@]*$"
+_FINGERPRINT = r"^([0-9a-f]{32})?$"
+_MEANINGS = {  # of the patterns, for people
+    _DEVICE: 'it must be "auto", "cpu", "mps", "cuda" or "cuda:1", "cuda:2", …',
+    _FILE_NAME: "it must be a file's name without a folder",
+    _URL: "it must be an address such as http://127.0.0.1:8000/v1, without a password",
+    _FINGERPRINT: "it must be 32 hexadecimal digits, or nothing",
+}
 
 
 class ConfigError(Exception):
@@ -27,7 +36,7 @@ class ConfigError(Exception):
 class Section(BaseModel):
     """Rules of all sections: unknown keys and wrong types are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class PathSettings(Section):
@@ -88,7 +97,7 @@ class InferenceSettings(Section):
 class RemoteSettings(Section):
     """Servers that speak the OpenAI protocol, for `inference.engine = "openai"`."""
 
-    urls: list[Annotated[str, Field(pattern=r"^https?://[^\s@/]+[^\s@]*$")]] = Field(
+    urls: list[Annotated[str, Field(pattern=_URL)]] = Field(
         ["http://127.0.0.1:8000/v1"],
         min_length=1,
         description="Each serves the same model; a channel stays with one for its prefixes.",
@@ -103,7 +112,7 @@ class RemoteSettings(Section):
     )
     base_fingerprint: str = Field(
         "",
-        pattern=r"^([0-9a-f]{32})?$",
+        pattern=_FINGERPRINT,
         description="Of the model served there, as adapters name it; empty: that of model.base if"
         " load_adapters is on, else adapters are not checked.",
     )
@@ -139,8 +148,8 @@ SequenceBreakers = Annotated[tuple[str, ...], Field(max_length=32)]
 MaxNewTokens = Annotated[int, Field(ge=1, le=4096)]
 StopStrings = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=32)]
 
-
-DRY_BREAKERS = ("\n", ":", '"', "*")  # what nobody means to repeat less
+# Line ends, speakers' colons, quotes and actions recur in every good reply: no match passes them.
+DRY_BREAKERS = ("\n", ":", '"', "*")
 
 
 class SamplingSettings(Section):
@@ -197,7 +206,7 @@ class DiscordSettings(Section):
 
 
 class DatabaseSettings(Section):
-    file: str = Field("troupe.sqlite3", min_length=1, description="Name inside paths.data.")
+    file: str = Field("troupe.sqlite3", pattern=_FILE_NAME, description="Name inside paths.data.")
     busy_timeout_seconds: float = Field(5.0, gt=0)
 
 
@@ -313,30 +322,46 @@ def load(path: Path | str | None = None) -> Config:
         raise ConfigError(
             f"There is no configuration file {file}; name one with --config."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The configuration file {file} cannot be read: {error}.") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"The configuration file {file} cannot be read: {reason}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"The configuration file {file} is not UTF-8 text (byte {error.start})."
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file} is not valid TOML: {error}.") from None
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(file, error)) from None
+        raise ConfigError(f"{file}: {explain(error)}") from None
     root = file.resolve().parent
     paths = PathSettings(data=root / config.paths.data, personas=root / config.paths.personas)
     return config.model_copy(update={"paths": paths})
 
 
-def _explain(file: Path, error: ValidationError) -> str:
-    """The first problem of `error` as one sentence."""
+def explain(error: ValidationError) -> str:
+    """The first problem of `error` as one sentence that begins with the setting's name."""
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = _known_keys()
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else "."
-        return f"{file}: {key} is not a known setting{hint}"
-    reason = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{file}: {key} = {problem['input']!r} is not usable: {reason}."
+        return f"{key} is not a known setting{hint}"
+    return f"{key} = {problem['input']!r} is not usable: {_reason(key, problem)}."
+
+
+def _reason(key: str, problem: ErrorDetails) -> str:
+    """What pydantic found wrong, in words that need no knowledge of it."""
+    if problem["type"] in ("model_type", "dict_type"):
+        return f"it must be a section, which begins with the line [{key}]"
+    if problem["type"] == "path_type":
+        return "it must be a text with a path"
+    pattern = problem.get("ctx", {}).get("pattern")
+    if pattern in _MEANINGS:
+        return _MEANINGS[pattern]
+    return problem["msg"][0].lower() + problem["msg"][1:]
 
 
 def _known_keys() -> list[str]:

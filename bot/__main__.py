@@ -10,7 +10,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from config import Config
@@ -61,14 +61,21 @@ def _chat(config: Config, options: argparse.Namespace) -> int:
     return run_terminal(config, options.channel, overrides)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_INPUT, f"{self.prog}: {message}; --help lists the options.\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m bot",
         description="Discord characters on your own LLaMA. Without a command: Discord if"
         " DISCORD_TOKEN is set (environment or .env), else the terminal.",
     )
     parser.add_argument("--config", type=Path, help="configuration file (default: config.toml)")
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = _Parser(add_help=False)
     shared.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="configuration file")
     commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
     chat = commands.add_parser(
@@ -85,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**63:
+    if not text.isdecimal() or len(text) > 19 or int(text) >= 2**63:
         raise argparse.ArgumentTypeError("a seed is a whole number from 0 up to 2^63 - 1")
     return int(text)
 

@@ -11,6 +11,7 @@ _HELP = """\
 /adapter list | show [NAME] | set NAME
 /settings show | set NAME VALUE
 /reset
+/stop
 /status
 /help"""
 
@@ -27,6 +28,8 @@ async def run_line(commands: Commands, place: Place, line: str) -> Answer:
             return Answer(_HELP)
         case (["reset"], []):
             return await commands.reset(place)
+        case (["stop"], []):
+            return await commands.stop(place)
         case (["status"], []):
             return await commands.status(place)
         case (["persona", "list"], []):

@@ -10,6 +10,7 @@ from discord import app_commands
 
 from bot.delivery import NOTICE
 from bot.errors import UNEXPECTED, sentence_for
+from bot.splitting import split
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ class ErrorHandler:
         if isinstance(cause, discord.NotFound) and cause.code in _EXPIRED:
             log.warning("/%s was answered too late for Discord.", name)
             return
-        sentence = self._sentence(f"/{name}", cause)
+        [sentence, *_] = split(self._sentence(f"/{name}", cause))  # it may quote what was typed
         try:
             if interaction.response.is_done():
                 await interaction.followup.send(sentence, ephemeral=True)

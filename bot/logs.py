@@ -31,6 +31,18 @@ class OneLineFormatter(logging.Formatter):
         return _SECRETS.sub(HIDDEN, text)
 
 
+def short_reconnects(record: logging.LogRecord) -> bool:
+    """A lost connection, which discord.py mends by itself, in a few words instead of a traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and str(record.msg).startswith("Attempting a reconnect"):
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        record.msg = f"{record.msg}: %s: %s"
+        record.args = (*arguments, type(error).__name__, error)
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
+
+
 def configure(level: str, *secrets: str, stream: TextIO | None = None) -> None:
     """Send every record of at least `level` to stderr; `secrets` never appear in one."""
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -41,6 +53,8 @@ def configure(level: str, *secrets: str, stream: TextIO | None = None) -> None:
             root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
+    for name in ("discord.client", "discord.shard"):
+        logging.getLogger(name).addFilter(short_reconnects)
     # These tell every request and heartbeat; the project's own lines must stay readable.
     for noisy in ("discord", "aiosqlite", "asyncio", "httpx", "filelock"):
         logging.getLogger(noisy).setLevel(max(logging.INFO, root.level))

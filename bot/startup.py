@@ -119,7 +119,8 @@ def check(config: Config, casting: Casting) -> None:
         casting.cast.get(config.bot.persona)
         if casting.overrides.persona is not None:
             casting.cast.get(casting.overrides.persona)
-        casting.adapters.resolve(casting.overrides.adapter or config.bot.adapter)
+        wanted = casting.overrides.adapter
+        casting.adapters.resolve(config.bot.adapter if wanted is None else wanted)
     except (ValueError, CharacterError, InferenceError) as error:
         raise StartupError(str(error)) from None
     for problem in casting.cast.problems:

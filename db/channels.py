@@ -38,6 +38,11 @@ class Channel:
     sampling: dict[str, object]  # only what was set for this channel
     scene_start: int  # messages with a greater id belong to the present scene
 
+    @property
+    def group(self) -> bool:
+        """Whether several people may speak here, so that a prompt has to name them."""
+        return self.kind in ("guild", "thread")
+
 
 class Channels:
     """The store of channels. Every method raises `DatabaseError`."""
@@ -68,10 +73,12 @@ class Channels:
         return _channel(row)
 
     async def get(self, key: str) -> Channel | None:
+        """The channel that its front end calls `key`; None if it was never seen."""
         rows = await self._connection.rows("SELECT * FROM channels WHERE key = ?", (storable(key),))
         return _channel(rows[0]) if rows else None
 
     async def by_id(self, channel_id: int) -> Channel:
+        """The channel of this id; a `DatabaseError` if there is none."""
         rows = await self._connection.rows("SELECT * FROM channels WHERE id = ?", (channel_id,))
         return _the_channel(rows, channel_id)
 

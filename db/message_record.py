@@ -37,10 +37,12 @@ class Message:
     answer: AnswerState  # of a user's message: does somebody wait for a reply
     state: Literal["complete", "streaming"]  # a character's message may still be growing
     finish_reason: str | None
+    place: int  # where it stands in the history: a reply at its question, all else at its own id
     post_ids: tuple[int, ...]  # Discord ids of the posts that show it, in order
 
 
 def message_from(row: sqlite3.Row) -> Message:
+    """The message in a row of `SELECT_MESSAGE`."""
     return Message(
         id=row["id"],
         channel_id=row["channel_id"],
@@ -57,6 +59,7 @@ def message_from(row: sqlite3.Row) -> Message:
         answer=row["answer"],
         state=row["state"],
         finish_reason=row["finish_reason"],
+        place=row["place"],
         post_ids=_in_order(row["shown_by"]),
     )
 

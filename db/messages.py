@@ -243,6 +243,7 @@ class Messages:
     # -- reading -----------------------------------------------------------------------------------
 
     async def get(self, message_id: int) -> Message | None:
+        """The message of this id; None if there is none (any more)."""
         return _first(
             await self._connection.rows(f"{SELECT_MESSAGE} WHERE m.id = ?", (message_id,))
         )

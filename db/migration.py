@@ -48,13 +48,19 @@ def read_migrations(folder: Path = FOLDER) -> list[Migration]:
 async def check(raw: aiosqlite.Connection, file: Path, newest: int) -> None:
     """Refuse, before anything is written, a file that is not ours or newer than `newest`."""
     application_id = await _number(raw, "PRAGMA application_id")
+    version = await _number(raw, "PRAGMA user_version")
     if application_id != APPLICATION_ID:
-        if await _number(raw, "SELECT count(*) FROM sqlite_schema"):
+        # A file that is ours but not begun has neither a version nor a table.
+        if version or await _number(raw, "SELECT count(*) FROM sqlite_schema"):
             raise DatabaseError(
                 f"{file} is the database of another program; move it away or change database.file."
             )
         return
-    version = await _number(raw, "PRAGMA user_version")
+    if version < 1:
+        raise DatabaseError(
+            f"The database {file} says that its version is {version}, which no Troupe ever wrote;"
+            " put a backup in its place or move it away."
+        )
     if version > newest:
         raise DatabaseError(
             f"The database {file} has version {version}, but this Troupe knows versions up to"

@@ -14,8 +14,10 @@ def storable(text: str) -> str:
 
 
 def storable_or_none(text: str | None) -> str | None:
+    """`storable` for a column that may be NULL."""
     return None if text is None else storable(text)
 
 
 def to_json(values: dict[str, object]) -> str:
+    """A JSON object for a TEXT column, readable as it stands there."""
     return storable(json.dumps(values, ensure_ascii=False))

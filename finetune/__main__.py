@@ -11,12 +11,13 @@ from typing import Any, NoReturn, get_args, get_origin
 
 from pydantic import ValidationError
 
-from config import Config, ConfigError, FinetuneSettings, load
+from config import Config, ConfigError, FinetuneSettings, explain, load
 from db.database import DatabaseError
 from finetune.errors import InputError, TrainingError
 from inference.types import InferenceError
 from persona_prompts.character import CharacterError
 
+_SEED_DIGITS = len(str(2**32 - 1))
 _WRONG_INPUT = (InputError, ConfigError, InferenceError, CharacterError, DatabaseError)
 
 
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         " or the file's name)",
     )
     train.add_argument("--note", default="", help="a word on this version, kept beside it")
-    train.add_argument("--seed", type=int, default=0, help="for the order of examples and the"
+    train.add_argument("--seed", type=_seed, default=0, help="for the order of examples and the"
         " adapter's first weights (default: 0)")  # fmt: skip
     train.add_argument("--config", help="the configuration file (default: config.toml)")
     train.add_argument("--json", action="store_true", help="one JSON object with the figures on"
@@ -105,6 +106,13 @@ def _reader(kind: Any) -> Any:
     return kind
 
 
+def _seed(text: str) -> int:
+    """All that the libraries' generators of random numbers take."""
+    if not text.isdecimal() or len(text) > _SEED_DIGITS or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
 def _truth(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
@@ -123,11 +131,7 @@ def _settings(config: Config, options: argparse.Namespace) -> FinetuneSettings:
     try:
         settings = FinetuneSettings.model_validate({**config.finetune.model_dump(), **changes})
     except ValidationError as error:
-        problem = error.errors()[0]
-        reason = problem["msg"][0].lower() + problem["msg"][1:]
-        raise InputError(
-            f"{problem['loc'][0]} = {problem['input']!r} is not usable: {reason}."
-        ) from None
+        raise InputError(explain(error)) from None
     if settings.batch_size % settings.micro_batch_size:
         raise InputError(
             f"batch_size = {settings.batch_size} cannot be divided into parts of micro_batch_size ="

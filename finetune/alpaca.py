@@ -9,6 +9,7 @@ from typing import Any
 from finetune.dataset import Example, Turn
 from finetune.errors import InputError
 from inference.types import Message
+from persona_prompts.speakers import well_formed
 
 _REQUIRED = ("instruction", "output")
 
@@ -61,6 +62,10 @@ def _parse(file: Path, text: str, first_line: int) -> Any:
         ) from None
     except RecursionError:
         raise InputError(f"{file}, line {first_line}: the JSON is nested too deeply.") from None
+    except ValueError:
+        raise InputError(
+            f"{file}, line {first_line}: the JSON holds a number of thousands of digits."
+        ) from None
 
 
 def _example(file: Path, number: int, row: Any) -> Example:
@@ -74,19 +79,15 @@ def _example(file: Path, number: int, row: Any) -> Example:
             raise InputError(
                 f"{file}, row {number}: {key!r} is {_kind(row[key])}; it must be text."
             )
-    parts = (_well_formed(row["instruction"]), _well_formed(row.get("input", "")))
+    # JSON can spell lone surrogates.
+    parts = (well_formed(row["instruction"]), well_formed(row.get("input", "")))
     question = "\n\n".join(part for part in parts if part.strip())
     return Example(
         (
             Turn(Message(role="user", content=question)),
-            Turn(Message(role="assistant", content=_well_formed(row["output"])), taught=True),
+            Turn(Message(role="assistant", content=well_formed(row["output"])), taught=True),
         )
     )
-
-
-def _well_formed(text: str) -> str:
-    """Lone surrogates, which JSON can spell and no tokenizer can encode, become U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _kind(value: object) -> str:

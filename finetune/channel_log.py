@@ -92,8 +92,8 @@ async def read_channel(config: Config, cast: Cast, key: str) -> ChannelLog:
         # A scene that ended is still worth learning from.
         everything = replace(channel, scene_start=0)
         log = await database.messages.history(everything, limit=_EVERYTHING)
-    earlier = [message for message in log if _place(message) <= channel.scene_start]
-    present = [message for message in log if _place(message) > channel.scene_start]
+    earlier = [message for message in log if message.place <= channel.scene_start]
+    present = [message for message in log if message.place > channel.scene_start]
     dialogues = [
         dialogue for scene in (earlier, present) for dialogue in _dialogues(scene, channel, cast)
     ]
@@ -104,10 +104,6 @@ async def read_channel(config: Config, cast: Cast, key: str) -> ChannelLog:
             " there first."
         )
     return ChannelLog(key, with_replies)
-
-
-def _place(message: Logged) -> int:
-    return message.id if message.reply_to is None else message.reply_to
 
 
 def _no_channel(key: str, known: list[Channel]) -> str:
@@ -121,7 +117,6 @@ def _no_channel(key: str, known: list[Channel]) -> str:
 
 def _dialogues(scene: Iterable[Logged], channel: Channel, cast: Cast) -> Iterator[Dialogue]:
     """`scene` split where another character took over: it remembers only what came after."""
-    group = channel.kind in ("guild", "thread")
     persona: str | None = None
     said: list[Said] = []
     for message in scene:
@@ -130,7 +125,7 @@ def _dialogues(scene: Iterable[Logged], channel: Channel, cast: Cast) -> Iterato
         own = message.role == "character"
         if own and message.persona != persona:
             if persona is not None:
-                yield Dialogue(cast.get(persona), group, tuple(said))
+                yield Dialogue(cast.get(persona), channel.group, tuple(said))
                 said = list(_after_last_reply(said))
             persona = message.persona
         line = Line(message.author_name, message.content, own=own)
@@ -138,7 +133,7 @@ def _dialogues(scene: Iterable[Logged], channel: Channel, cast: Cast) -> Iterato
         teachable = own and answers and message.reply_to is not None and _finished(message)
         said.append(Said(line, teachable, ended=message.finish_reason in ("stop", None)))
     if persona is not None:
-        yield Dialogue(cast.get(persona), group, tuple(said))
+        yield Dialogue(cast.get(persona), channel.group, tuple(said))
 
 
 def _after_last_reply(said: list[Said]) -> Iterator[Said]:

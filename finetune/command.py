@@ -108,8 +108,8 @@ def _learn(
     from inference.model_loading import load_model
 
     model = config.model.model_copy(update={"device": use_one_gpu(config.model.device)})
-    adapters = AdapterRegistry(config.adapters_dir)
-    loaded = load_model(model, config.models_dir, adapters=adapters, on_progress=_say)
+    registry = AdapterRegistry(config.adapters_dir)
+    loaded = load_model(model, config.models_dir, adapters=registry, on_progress=_say)
     check_settings(settings, loaded)
     encoder = Encoder(loaded.prompt_format, loaded.end_ids, settings.cutoff_len)
     examples = source.examples(encoder, loaded.info)
@@ -118,7 +118,6 @@ def _learn(
         raise InputError(
             f"Nothing of {source.key} is left within cutoff_len = {settings.cutoff_len}; raise it."
         )
-    registry = AdapterRegistry(config.adapters_dir)
     with staged(registry, name) as folder, Progress(f"Training {name}") as progress:
         scratch = folder / ".trainer"
         trained = train(

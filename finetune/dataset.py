@@ -49,8 +49,10 @@ class Encoded:
 class Encoder:
     """Encodes examples for one model: what is trained on is what is served, token by token."""
 
-    def __init__(self, prompt_format: PromptFormat, end_ids: frozenset[int], cutoff_len: int):
-        """`end_ids`: the tokens at which the engine ends a reply."""
+    def __init__(
+        self, prompt_format: PromptFormat, end_ids: frozenset[int], cutoff_len: int
+    ) -> None:
+        """`end_ids`: the tokens at which the engine ends a reply; `cutoff_len`: in tokens."""
         self._format = prompt_format
         self._tokenizer: Any = prompt_format.tokenizer
         self._end_ids = end_ids

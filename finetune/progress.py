@@ -18,6 +18,7 @@ class Progress:
         self._bar: tqdm[Any] | None = None
 
     def begin(self, steps: int) -> None:
+        """Show the bar; until then it is not known how long it is."""
         self._bar = tqdm(
             total=steps,
             desc=self._title,
@@ -28,6 +29,7 @@ class Progress:
         )
 
     def step(self, loss: float) -> None:
+        """One step was done, at this loss."""
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             self._bar.update()

@@ -119,6 +119,7 @@ def publish(
     text = json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False)
     (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
     for file in folder.iterdir():
+        file.chmod(0o666 & ~_umask())  # safetensors lets nobody else read what it writes
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
     return registry.publish(folder, name)
@@ -128,6 +129,13 @@ def adapter_name(wanted: str) -> str:
     """`wanted` (a file's stem, a character's id) made into a legal adapter name."""
     name = re.sub(r"[^a-z0-9_-]+", "-", wanted.lower()).strip("-_")[:64]
     return f"{name or 'adapter'}-lora" if name in ("", BASE, DEFAULT) else name
+
+
+def _umask() -> int:
+    """The permissions that new files do not get; only setting it tells what it was."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _git_commit() -> str:

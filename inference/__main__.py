@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 
-from config import ConfigError, load
+from config import Config, ConfigError, load
 from inference.client import InferenceClient
 from inference.types import (
     Chunk,
@@ -21,7 +21,9 @@ from inference.types import (
 )
 
 _NUMBERS = [
-    name for name in Sampling.model_fields if "number" in sampling_range(name).split(",")[0]
+    name
+    for name, field in Sampling.model_fields.items()
+    if field.annotation in (int, float, int | None)
 ]
 
 
@@ -29,8 +31,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return asyncio.run(_generate(options))
-    except (ConfigError, InferenceError, ValueError) as error:
+        config = load(options.config)
+        request = _request(config, options)
+    except (ConfigError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    logging.basicConfig(level=config.log.level, format="%(message)s", stream=sys.stderr)
+    try:
+        return asyncio.run(_generate(config, request, as_json=options.json))
+    except InferenceError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -58,9 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _generate(options: argparse.Namespace) -> int:
-    config = load(options.config)
-    logging.basicConfig(level=config.log.level, format="%(message)s", stream=sys.stderr)
+def _request(config: Config, options: argparse.Namespace) -> GenerationRequest:
+    """What the options ask for. Raises `ValueError` in one sentence."""
     given = {name: getattr(options, name) for name in _NUMBERS}
     changes = {name: value for name, value in given.items() if value is not None}
     if options.stop:
@@ -70,13 +78,14 @@ async def _generate(options: argparse.Namespace) -> int:
     messages = [Message(role="user", content=text)]
     if options.system:
         messages.insert(0, Message(role="system", content=options.system))
-    request = GenerationRequest(
-        messages=tuple(messages), adapter=options.adapter, sampling=sampling
-    )
+    return GenerationRequest(messages=tuple(messages), adapter=options.adapter, sampling=sampling)
+
+
+async def _generate(config: Config, request: GenerationRequest, *, as_json: bool) -> int:
     client = InferenceClient(config)
     try:
         await client.start()
-        return await _print(client, request, as_json=options.json)
+        return await _print(client, request, as_json=as_json)
     finally:
         await client.close()
 

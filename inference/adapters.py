@@ -9,7 +9,6 @@ reader sees the old version or the new one and nothing between.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -241,9 +240,3 @@ def weights_hash(folder: Path) -> str:
     """sha256 of the weights file, the identity of an adapter version."""
     with (folder / WEIGHTS_FILE).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """PEFT's settings of the adapter in `folder`."""
-    values: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    return values

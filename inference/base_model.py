@@ -164,7 +164,7 @@ def _hub(base: str, on_progress: Progress) -> ModelSource:
     except HFValidationError:
         raise InferenceError(f"model.base = {base!r} is neither a path nor a hub id.") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        log.debug("hub download failed", exc_info=True)
+        log.debug("The download from the hub failed.", exc_info=True)
         raise InferenceError(
             f"The model {base!r} is neither a folder here nor to be had from the hub"
             f" ({type(error).__name__}); check model.base, the network and your access to it."

@@ -251,7 +251,7 @@ class InferenceClient:
         home = self._homes.get(reply.request.channel)
         if home is not None and self._desks[home] in free:
             return self._desks[home]
-        return min(free, key=lambda desk: -desk.free, default=None)
+        return max(free, key=lambda desk: desk.free, default=None)
 
     # -- what backends report (inference.backend.Listener) ---------------------------------------
 

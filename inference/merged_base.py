@@ -47,7 +47,8 @@ def merge(model: PreTrainedModel, adapter: AdapterInfo) -> PreTrainedModel:
             f"Merging adapter {adapter.label} changed nothing; it is empty or names no layer of"
             " this model."
         )
-    return merged.eval()  # type: ignore[no-any-return]
+    merged.eval()
+    return merged
 
 
 def merged_fingerprint(base: str, adapter: AdapterInfo) -> str:

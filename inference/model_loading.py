@@ -82,7 +82,7 @@ def load_model(
             " 8bit or 4bit, or choose a smaller model.base."
         ) from None
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        log.debug("model loading failed", exc_info=True)
+        log.debug("The model could not be loaded.", exc_info=True)
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InferenceError(
             f"model.base = {settings.base!r} cannot be loaded: {first_line}"
@@ -92,13 +92,7 @@ def load_model(
         model = merge(model, merged)
         name = f"{name} with {merged.label} merged"
         fingerprint = merged_fingerprint(fingerprint, merged)
-    embeddings: Any = model.get_input_embeddings()
-    rows = int(embeddings.weight.shape[0])
-    if len(tokenizer) > rows:
-        raise InferenceError(
-            f"The tokenizer of {settings.base!r} has {len(tokenizer)} entries but the model only"
-            f" {rows} embedding rows; they do not belong together."
-        )
+    rows = _check_vocabulary(settings, model, tokenizer)
     prompt_format = PromptFormat(tokenizer, settings.prompt_format)
     end_ids = end_of_turn_ids(model, tokenizer, prompt_format)
     context = settings.context_length or int(getattr(config, "max_position_embeddings", 2048))
@@ -121,6 +115,20 @@ def load_model(
         summary=summary,
     )
     return LoadedModel(model, tokenizer, prompt_format, end_ids, info)
+
+
+def _check_vocabulary(
+    settings: ModelSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> int:
+    """The model's embedding rows; more than the tokenizer has entries is fine, fewer is not."""
+    embeddings: Any = model.get_input_embeddings()
+    rows = int(embeddings.weight.shape[0])
+    if len(tokenizer) > rows:
+        raise InferenceError(
+            f"The tokenizer of {settings.base!r} has {len(tokenizer)} entries but the model only"
+            f" {rows} embedding rows; they do not belong together."
+        )
+    return rows
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -39,10 +39,6 @@ class RequestRefused(InferenceError):
     """The request was never queued: queue full, user over the cap, bad adapter, prompt too long."""
 
 
-class WorkerDied(InferenceError):
-    """The process that held the model ended while it held the request, more than once."""
-
-
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

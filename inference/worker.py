@@ -179,7 +179,7 @@ class Worker:
         except InferenceError as error:
             self._fail(request.id, str(error))
         except Exception:  # one request must not end the worker that serves all others
-            log.exception("request %s could not be started", request.id)
+            log.exception("Request %s could not be started.", request.id)
             self._fail(request.id, "The model could not start this reply; the log says why.")
 
     def _cancel(self, request_id: str) -> None:
@@ -208,7 +208,16 @@ class Worker:
             return
         text += reply.stream.finish()
         del self._replies[event.id]
-        self._pipe.send(Piece(event.id, text, 1, finish, event.error, reply.usage()))
+        self._pipe.send(
+            Piece(
+                event.id,
+                text,
+                tokens=int(event.token is not None),
+                finish_reason=finish,
+                error=event.error,
+                usage=reply.usage(),
+            )
+        )
 
     def _decode(self, tokens: list[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)

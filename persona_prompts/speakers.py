@@ -29,7 +29,6 @@ _GRAPHEME = regex.compile(r"\X")
 _LINE_BREAK = regex.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 # Controls, and the overrides that make a text read in another order than it is stored.
 _CONTROL = regex.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]+")
-_SURROGATE = regex.compile(r"\p{Cs}")
 _ROLE_LINE = regex.compile(
     rf"[\s\p{{DI}}]*(?:\#{{2,}}|\[/?INST\]|<<|</?s>|<\||(?:{'|'.join(_ROLE_WORDS)})\s*[:：])",
     regex.IGNORECASE,
@@ -39,6 +38,11 @@ _ROLE_LINE = regex.compile(
 def graphemes(text: str) -> list[str]:
     """The user-perceived characters of `text`, in order."""
     return _GRAPHEME.findall(text)
+
+
+def well_formed(text: str) -> str:
+    """`text` with surrogate pairs joined; lone ones, which no tokenizer takes, become U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def speaker_name(name: str, *, taken: str = "") -> str:
@@ -62,10 +66,10 @@ def clean_text(text: str) -> str:
     r"""`text` with every kind of line break as `\n`, without controls, role markers defused.
 
     A line that opens like a chat format's role marker (`### Response:`, `[INST]`, `USER:`) is
-    quoted with `> `, which keeps the words and takes the line's first place from the marker. Lone
-    surrogates, which no tokenizer can encode, become U+FFFD.
+    quoted with `> `, which keeps the words and takes the line's first place from the marker.
+    Surrogates come out as `well_formed` has them.
     """
-    plain = _SURROGATE.sub("\ufffd", _CONTROL.sub("", _LINE_BREAK.sub("\n", text))).strip()
+    plain = well_formed(_CONTROL.sub("", _LINE_BREAK.sub("\n", text))).strip()
     lines = plain.split("\n")
     return "\n".join(f"> {line}" if _ROLE_LINE.match(line) else line for line in lines)
 

@@ -39,6 +39,28 @@ def config_in(data: Path, **sections: object) -> Config:
     return Config.model_validate(values)
 
 
+def save_tiny_llama(folder: Path, embedded: LoadedModel, **changes: object) -> None:
+    """A LLaMA of 2 layers with random weights and the embedded model's tokenizer, as a folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = {
+        "vocab_size": len(embedded.tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": True,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    LlamaForCausalLM(LlamaConfig.from_dict({**shape, **changes})).save_pretrained(folder)
+    embedded.tokenizer.save_pretrained(folder)
+
+
 @pytest.fixture
 def make_config(tmp_path: Path) -> MakeConfig:
     """`make_config(model=ModelSettings(...), ...)`: a configuration with its own data folder."""

@@ -35,7 +35,15 @@ def test_an_empty_file_is_all_defaults_relative_to_its_folder(tmp_path: Path) ->
         ("[inference]\nqueue_size = true", "inference.queue_size = True is not usable"),
         ("[log]\nmessages = 'yes'", "log.messages = 'yes' is not usable"),
         ("model = 3", "model = 3 is not usable"),
-        ("[paths]\ndata = 3", "paths.data = 3 is not usable"),
+        ("model = 3", "it must be a section, which begins with the line [model]"),
+        ("[paths]\ndata = 3", "paths.data = 3 is not usable: it must be a text with a path"),
+        ("[inference]\ndevices = ['gpu']", 'must be "auto", "cpu", "mps", "cuda"'),
+        ("[remote]\nurls = ['localhost']", "it must be an address such as http://"),
+        ("[database]\nbusy_timeout_seconds = inf", "should be a finite number"),
+        ("[finetune]\nlearning_rate = nan", "should be a finite number"),
+        ("[database]\nfile = ''", "must be a file's name"),
+        ("[database]\nfile = '../x.sqlite3'", "must be a file's name without a folder"),
+        ('[database]\nfile = "a\\u0000b"', "must be a file's name"),
         ("[sampling]\ntemperature = 9", "sampling.temperature = 9 is not usable"),
     ],
 )  # fmt: skip
@@ -57,5 +65,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         config.load(tmp_path)
     (tmp_path / "latin.toml").write_bytes(b"# \xff")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="not UTF-8 text"):
         config.load(tmp_path / "latin.toml")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from db.database import Database, DatabaseError
+from db.migration import APPLICATION_ID
 from tests.db.conftest import ask
 
 REPOSITORY = Path(__file__).parents[2]
@@ -122,6 +123,27 @@ async def test_the_database_of_another_program_is_left_alone(file: Path) -> None
         raw.execute("CREATE TABLE bookmarks (url)")
     before = content_of(file)
     assert "another program" in await refusal(file)
+    assert content_of(file) == before
+
+
+@pytest.mark.parametrize(
+    ("application", "version", "sentence"),
+    [
+        (0, 9999, "another program"),
+        (0, -1, "another program"),
+        (APPLICATION_ID, -3, "says that its version is -3"),
+        (APPLICATION_ID, 0, "says that its version is 0"),
+    ],
+)
+async def test_a_version_that_no_troupe_wrote_is_refused(
+    file: Path, application: int, version: int, sentence: str
+) -> None:
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file)) as raw:
+        raw.execute(f"PRAGMA application_id = {application}")
+        raw.execute(f"PRAGMA user_version = {version}")
+    before = content_of(file)
+    assert sentence in await refusal(file)
     assert content_of(file) == before
 
 

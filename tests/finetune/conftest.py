@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from config import Config, ModelSettings
 from db.database import Database
-from inference.model_loading import LoadedModel, load_model
-from tests.conftest import MODELS, REPOSITORY, config_in
+from inference.model_loading import LoadedModel
+from tests.conftest import REPOSITORY, config_in, save_tiny_llama
 from tests.finetune.brass_moon import log_turns
 
 
@@ -74,30 +72,10 @@ def place_in(folder: Path, model: ModelSettings) -> Place:
 
 
 @pytest.fixture(scope="session")
-def embedded() -> LoadedModel:
-    """The embedded model, in this process."""
-    return load_model(ModelSettings(device="cpu"), MODELS)
-
-
-@pytest.fixture(scope="session")
 def tiny_folder(embedded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LLaMA of 2 layers with random weights and the embedded model's tokenizer."""
+    """A model that is trained in seconds."""
     folder = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(embedded.tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    embedded.tokenizer.save_pretrained(folder)
+    save_tiny_llama(folder, embedded)
     return folder
 
 

@@ -58,6 +58,7 @@ def test_a_lone_surrogate_is_replaced(tmp_path: Path) -> None:
         ('"text"', "rows.json", ["holds a text", "list of rows"]),
         ("", "rows.json", ["line 1", "not valid JSON"]),
         ("[" * 100_000, "rows.json", ["line 1"]),
+        (f"[{'9' * 5000}]", "rows.json", ["line 1", "a number of thousands of digits"]),
     ],
 )
 def test_bad_files_are_explained(tmp_path: Path, text: str, name: str, said: list[str]) -> None:

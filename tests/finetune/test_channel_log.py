@@ -181,6 +181,16 @@ async def test_characters_learn_from_their_own_scenes_only(log: Log, embedded: L
     assert [len(windows(embedded).examples(d)) for d in read.dialogues] == [1, 1, 1, 1]
 
 
+async def test_a_reply_keeps_its_scene_when_its_question_is_deleted(log: Log) -> None:
+    question = await log.ask("Before?", author="Bo")
+    await log.database.channels.new_scene(log.channel.id)
+    await log.answer(question, "Before.")  # written while the scene changed
+    await log.exchange("Now?", "Now.")
+    await log.database.privacy.forget_author("terminal:Bo")
+    [dialogue] = (await log.read()).dialogues
+    assert [said.line.text for said in dialogue.said] == ["Now?", "Now."]
+
+
 async def test_a_bare_discord_id_is_a_key(log: Log) -> None:
     await log.exchange("Hello!", "Ahoy.")
     assert (await read_channel(log.config, CAST, "7")).key == "discord:7"

@@ -58,6 +58,9 @@ def test_help_is_instant() -> None:
         (("--channel", "terminal:main", "--name", "base"), "means the model without adapter"),
         (("--channel", "terminal:main", "--lora-r", "0"), "lora_r = 0 is not usable"),
         (("--channel", "terminal:main", "--lora_r", "x"), "invalid int value"),
+        (("--channel", "terminal:main", "--seed", "-5"), "whole number from 0 to 4294967295"),
+        (("--channel", "terminal:main", "--seed", "4294967296"), "whole number from 0 to"),
+        (("--channel", "terminal:main", "--seed", "9" * 5000), "whole number from 0 to"),
         (
             ("--channel", "terminal:main", "--batch_size", "3", "--micro_batch_size", "2"),
             "batch_size = 3 cannot be divided",
@@ -104,6 +107,8 @@ def test_a_file_is_learnt_and_published_version_by_version(
     assert published.card.data_hash == first["data_hash"]
     files = sorted(file.name for file in published.folder.iterdir())
     assert files == ["adapter_config.json", "adapter_model.safetensors", "troupe.json"]
+    # Whoever may read the card may read the weights: the bot may be another user.
+    assert len({file.stat().st_mode for file in published.folder.iterdir()}) == 1
     assert sorted(entry.name for entry in published.folder.parent.iterdir()) == [
         "1",
         "2",

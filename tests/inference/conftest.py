@@ -7,35 +7,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from config import Config, InferenceSettings, ModelSettings
 from inference.client import InferenceClient
 from inference.model_loading import LoadedModel, load_model
-from tests.conftest import MODELS, config_in
+from tests.conftest import MODELS, config_in, save_tiny_llama
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(embedded: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LLaMA of 2 layers with random weights and the embedded model's tokenizer."""
+    """A tiny model with room for long replies, its weights so large that no two tokens tie."""
     folder = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(embedded.tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=8192,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        initializer_range=0.5,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    embedded.tokenizer.save_pretrained(folder)
+    save_tiny_llama(folder, embedded, max_position_embeddings=8192, initializer_range=0.5)
     return folder
 
 

@@ -175,3 +175,18 @@ async def test_what_nobody_foresaw_is_a_sentence_and_a_log_line(
         assert "Something went wrong" in (await used.wait_response()).content
         assert used.ephemeral
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_stop_ends_the_reply_and_keeps_what_was_shown(town: Town) -> None:
+    async with town.bot() as running:
+        used = await town.alice.slash(town.general, "stop")
+        assert "No reply is being written" in (await used.wait_response()).content
+        running.client.scripts.append(
+            words("a good begin and never", gate=asyncio.Event(), gate_at=3)
+        )
+        reply = await town.reply_to(await town.ask("hi"))
+        used = await town.alice.slash(town.general, "stop")
+        assert (await used.wait_response()).content == "Stopped."
+        await running.settled()
+        assert reply.content == "a good begin"
+        assert (await running.remembered(town.general))[-1] == ("character", "a good begin")
