@@ -221,11 +221,13 @@ class Commands:
         status = self._client.status()
         remembered = await self._database.messages.count(channel.id)
         persona, adapter = self._casting.persona(channel), self._casting.adapter(channel)
+        place_in_queue = self._turns.place(channel)
         lines = [
             f"model: {status.model} — {status.state}"
             f"{f' ({status.problem})' if status.problem else ''}",
             f"replies being written: {status.running}; waiting: {status.waiting};"
-            f" of this channel: {self._turns.waiting(channel)}",
+            f" of this channel: {self._turns.waiting(channel)}"
+            f"{f' (number {place_in_queue} in the queue)' if place_in_queue else ''}",
             f"speed: {status.tokens_per_second:.1f} tokens/s; prompt found in the cache:"
             f" {status.prefix_hit_share:.0%}; workers: {status.backends}; restarts:"
             f" {status.restarts}",

@@ -27,7 +27,8 @@ class ErrorHandler:
         if isinstance(cause, discord.NotFound) and cause.code in _EXPIRED:
             log.warning("/%s was answered too late for Discord.", name)
             return
-        [sentence, *_] = split(self._sentence(f"/{name}", cause))  # it may quote what was typed
+        # A sentence may quote what was typed, which may be longer than a message.
+        sentence = (split(self._sentence(f"/{name}", cause)) or [UNEXPECTED])[0]
         try:
             if interaction.response.is_done():
                 await interaction.followup.send(sentence, ephemeral=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-PlaceKind = Literal["guild", "dm", "thread", "terminal"]
+from db.channels import ChannelKind
 
 SILENCE = "…"  # what an addressed message without any words says
 
@@ -16,7 +15,7 @@ class Place:
 
     key: str
     name: str
-    kind: PlaceKind
+    kind: ChannelKind
     guild_key: str | None = None
     parent_key: str | None = None  # of a thread: the channel whose settings it starts with
 

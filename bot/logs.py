@@ -32,7 +32,7 @@ class OneLineFormatter(logging.Formatter):
 
 
 def short_reconnects(record: logging.LogRecord) -> bool:
-    """A lost connection, which discord.py mends by itself, in a few words instead of a traceback."""
+    """A lost connection, which discord.py mends by itself, without its traceback."""
     error = record.exc_info[1] if record.exc_info else None
     if error is not None and str(record.msg).startswith("Attempting a reconnect"):
         arguments = record.args if isinstance(record.args, tuple) else ()

@@ -16,7 +16,7 @@ def well_formed(text: str) -> str:
     return paired.replace("\0", "")
 
 
-def one_line(text: str) -> str:
+def single_spaced(text: str) -> str:
     """`text` with every run of whitespace, line breaks included, as one space."""
     return " ".join(text.split())
 
@@ -28,5 +28,5 @@ def display_name(name: str) -> str:
         for mark in well_formed(name)
         if unicodedata.category(mark) != "Cf" or mark in _JOINERS
     )
-    tidy = one_line(visible)[:NAME_LENGTH].strip()
+    tidy = single_spaced(visible)[:NAME_LENGTH].strip()
     return tidy if tidy.strip(_JOINERS + " ") else NAMELESS

@@ -47,6 +47,8 @@ class Generator(Protocol):
 
     def cancel(self, request_id: str) -> None: ...
 
+    def place(self, request_id: str) -> int: ...
+
 
 @dataclass(slots=True)
 class Running:
@@ -147,7 +149,7 @@ class Replies:
         prompt = build_prompt(
             character,
             scene_lines(history, question, character.id),
-            group=channel.kind in ("guild", "thread"),
+            group=channel.group,
             user_name=question.author_name,
             count=self._client.count_tokens,
             context_tokens=context_tokens(self._config, info),

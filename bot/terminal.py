@@ -19,8 +19,8 @@ from bot.casting import Overrides
 from bot.command_lines import is_command, run_line
 from bot.errors import UNEXPECTED, sentence_for
 from bot.incoming import Incoming, Place
-from bot.plain_text import display_name, one_line
-from bot.stage import Delivery, ReplyGone, ReplyRecord
+from bot.plain_text import display_name, single_spaced
+from bot.stage import Delivery, DeliveryError, DeliveryRefused, ReplyGone, ReplyRecord
 from bot.startup import Company, Model, company
 from config import Config
 from db.channels import Channel
@@ -48,24 +48,32 @@ class TerminalStage:
         return TerminalDelivery(self, record, live=self._live)
 
     async def notice(self, channel: Channel, question: Message, sentence: str) -> None:
-        self.failed = True
-        print(sentence, file=sys.stderr, flush=True)
+        self.tell(sentence)
 
     async def say(self, channel: Channel, record: ReplyRecord, text: str) -> None:
         self.write(f"{record.name}: {text}\n")
 
     def write(self, text: str) -> None:
-        """Show `text` at once. Raises `ReplyGone` if nobody reads any more."""
+        """Show `text` at once. Raises a `DeliveryError` if nobody reads it any more."""
         if self.deserted:
             raise ReplyGone("Nobody reads the replies.")
         try:
             self._out.write(text)
             self._out.flush()
-        except BrokenPipeError:
+        except OSError as error:
             self.deserted = True
             # Else Python would try once more at exit, and complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
-            raise ReplyGone("Nobody reads the replies any more.") from None
+            if isinstance(error, BrokenPipeError):
+                raise ReplyGone("Nobody reads the replies any more.") from None
+            reason = error.strerror or error
+            self.tell(f"The replies cannot be written: {reason}; check where the output goes.")
+            raise DeliveryRefused(f"The output takes no more: {reason}.") from None
+
+    def tell(self, sentence: str) -> None:
+        """Say why something got no reply."""
+        self.failed = True
+        print(sentence, file=sys.stderr, flush=True)
 
 
 class TerminalDelivery:
@@ -90,11 +98,11 @@ class TerminalDelivery:
         if self._live:
             self._add(text)
         else:
-            self._stage.write(f"{self._record.name}: {one_line(text)}\n")
+            self._stage.write(f"{self._record.name}: {single_spaced(text)}\n")
 
     async def close(self) -> None:
         if self._open:
-            with suppress(ReplyGone):  # nobody sees that the line does not end
+            with suppress(DeliveryError):  # nobody sees that the line does not end
                 self._stage.write("\n")
 
     def _add(self, text: str) -> None:
@@ -158,7 +166,7 @@ def run_terminal(
     config: Config, channel: str, overrides: Overrides, client: Model | None = None
 ) -> int:
     """Talk until the input ends; returns the exit code. Raises `StartupError`."""
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    interactive = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     return asyncio.run(_run(config, channel, overrides, client, interactive=interactive))
@@ -202,7 +210,10 @@ async def _answer_lines(conversation: Conversation, stage: TerminalStage) -> int
             answer = await conversation.take(line, live=False)
         except Exception as error:  # noqa: BLE001 - logged there, and the talk goes on
             answer = _told(error)
-        with suppress(ReplyGone):
+            if not is_command(line):
+                stage.tell(answer)
+                continue
+        with suppress(DeliveryError):
             stage.write(f"{answer}\n" if answer else "")
         if stage.deserted:
             break
@@ -220,10 +231,10 @@ async def _stdin_lines() -> AsyncIterator[str]:
 
     def read() -> None:
         try:
-            while block := os.read(0, _CHUNK):
+            while block := _block():
                 loop.call_soon_threadsafe(blocks.put_nowait, block)
             loop.call_soon_threadsafe(blocks.put_nowait, b"")
-        except (OSError, RuntimeError) as error:  # RuntimeError: the loop is closed by now
+        except RuntimeError as error:  # the loop is closed by now
             log.debug("Reading stdin ended: %s", error)
 
     threading.Thread(target=read, name="stdin", daemon=True).start()
@@ -238,6 +249,17 @@ async def _stdin_lines() -> AsyncIterator[str]:
         for line in lines:
             if text := line.decode("utf-8", "replace").strip():
                 yield text
+
+
+def _block() -> bytes:
+    """What comes next on stdin; empty at its end, and where there is nothing to read at all."""
+    if sys.stdin is None:  # closed; its descriptor may by now be some other file's
+        return b""
+    try:
+        return os.read(0, _CHUNK)
+    except OSError as error:
+        log.warning("The input cannot be read: %s.", error.strerror or error)
+        return b""
 
 
 async def talk(behind: Company, conversation: Conversation) -> None:

@@ -194,6 +194,13 @@ class Turns:
         line = self._lines.get(channel.id)
         return 0 if line is None else len(line.waiting) + (line.running is not None)
 
+    def place(self, channel: Channel) -> int:
+        """The place of the channel's next reply in the queue of all channels; 0: not in it."""
+        line = self._lines.get(channel.id)
+        if line is None or line.running is None:
+            return 0
+        return self._client.place(line.running.request_id)
+
     async def idle(self, channel: Channel | None = None) -> None:
         """Return once nothing (of `channel`) waits for a reply any more."""
         while tasks := [

@@ -58,6 +58,7 @@ class ScriptedClient:
         self.scripts: deque[Script | str] = deque()
         self.by_channel: dict[str, deque[Script | str]] = {}
         self.requests: list[GenerationRequest] = []
+        self.queue_place = 0
         self.cancelled: list[str] = []
         self.writing = 0
         self.start_gate: asyncio.Event | None = None
@@ -88,6 +89,9 @@ class ScriptedClient:
             problem="",
             engines=(),
         )
+
+    def place(self, request_id: str) -> int:
+        return self.queue_place
 
     def cancel(self, request_id: str) -> None:
         self.cancelled.append(request_id)

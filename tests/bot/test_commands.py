@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from pathlib import Path
@@ -13,7 +14,7 @@ from bot.errors import CommandError
 from inference.adapters import AdapterError
 from persona_prompts.character import CharacterError
 from tests.bot.conftest import GENERAL, MARKET, Scene
-from tests.bot.scripted import INFO
+from tests.bot.scripted import INFO, words
 
 
 def publish(scene: Scene, name: str, fingerprint: str = INFO.fingerprint) -> None:
@@ -137,6 +138,17 @@ async def test_status(scene: Scene) -> None:
     shown = await said(scene, "/status")
     assert "scripted model — ready" in shown
     assert "2 messages remembered" in shown
+
+
+async def test_status_tells_the_place_in_the_queue(scene: Scene) -> None:
+    gate = asyncio.Event()
+    scene.client.scripts.append(words("patience", gate=gate))
+    await scene.say("hello")
+    scene.client.queue_place = 3
+    assert "of this channel: 1 (number 3 in the queue)" in await said(scene, "/status")
+    gate.set()
+    await scene.settled()
+    assert "of this channel: 0\n" in await said(scene, "/status")
 
 
 async def test_reset_forgets_the_scene_and_deletes_nothing(scene: Scene) -> None:

@@ -54,6 +54,28 @@ def test_a_traceback_is_one_line_without_secrets(stream: io.StringIO) -> None:
     assert "a-plain-secret" not in written
 
 
+def test_a_lost_connection_is_told_without_a_traceback(stream: io.StringIO) -> None:
+    try:
+        raise ConnectionResetError("the line was cut")
+    except ConnectionResetError:
+        logging.getLogger("discord.shard").exception(
+            "Attempting a reconnect for shard ID %s in %.2fs", 0, 1.5
+        )
+    written = stream.getvalue()
+    assert written.endswith(
+        "WARNING discord.shard: Attempting a reconnect for shard ID 0 in 1.50s:"
+        " ConnectionResetError: the line was cut\n"
+    )
+
+
+def test_other_failures_of_discord_keep_their_traceback(stream: io.StringIO) -> None:
+    try:
+        raise RuntimeError("a bug")
+    except RuntimeError:
+        logging.getLogger("discord.client").exception("Ignoring exception in %s", "on_message")
+    assert "Traceback" in stream.getvalue()
+
+
 def test_a_second_call_replaces_the_first(stream: io.StringIO) -> None:
     second = io.StringIO()
     logs.configure("INFO", stream=second)

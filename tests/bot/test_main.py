@@ -119,11 +119,17 @@ def test_a_persona_or_adapter_of_the_command_line_that_is_not_there(run: Run) ->
     refused(run("chat", "--persona", "nobody"), "There is no character 'nobody'")
     refused(run("chat", "--adapter", "../x"), "is not an adapter's name")
 
+    refused(run("chat", "--adapter", ""), "'' is not an adapter's name")
+    refused(run("chat", "--persona", ""), "There is no character ''")
 
-def test_a_seed_that_is_none(run: Run) -> None:
-    done = run("chat", "--seed", "-1")
-    assert done.returncode == 2
-    assert "whole number" in done.stderr
+
+@pytest.mark.parametrize("seed", ["-1", "x", str(2**63), "9" * 5000])
+def test_a_seed_that_is_none(run: Run, seed: str) -> None:
+    refused(run("chat", "--seed", seed), "whole number")
+
+
+def test_a_command_that_is_none(run: Run) -> None:
+    refused(run("nonsense"), "invalid choice: 'nonsense'", "--help")
 
 
 def test_a_database_from_a_newer_version(run: Run, tmp_path: Path) -> None:
@@ -132,6 +138,13 @@ def test_a_database_from_a_newer_version(run: Run, tmp_path: Path) -> None:
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database.execute("PRAGMA user_version = 9999")
     refused(run("chat"), "9999")
+
+
+def test_a_foreign_database_of_a_high_version(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with sqlite3.connect(tmp_path / "data" / "troupe.sqlite3") as database:
+        database.execute("PRAGMA user_version = 9999")
+    refused(run("chat"), "the database of another program")
 
 
 def test_a_locked_database(run: Run, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.plain_text import NAME_LENGTH, NAMELESS, display_name, one_line, well_formed
+from bot.plain_text import NAME_LENGTH, NAMELESS, display_name, single_spaced, well_formed
 
 ANYTHING = st.text(st.characters(exclude_categories=[]), max_size=100)  # surrogates too
 patient = settings(deadline=None)  # the machine may be busy with other things
@@ -47,5 +47,5 @@ def test_names(name: str, shown: str) -> None:
     assert display_name(name) == shown
 
 
-def test_one_line() -> None:
-    assert one_line(" a\n\n b\tc ") == "a b c"
+def test_single_spaced() -> None:
+    assert single_spaced(" a\n\n b\tc ") == "a b c"

@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,6 +110,48 @@ def test_a_reader_who_has_enough_is_no_error(tmp_path: Path) -> None:
     )
     assert done.stdout.decode() == f"{NAME}: You said: hello\n"
     assert b"Traceback" not in done.stderr
+
+
+def test_a_full_disk_behind_the_replies_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("", encoding="utf-8")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(tmp_path / "config.toml"), "[]"],
+            input=b"one\ntwo\n",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=REPOSITORY,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert b"The replies cannot be written: No space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("redirection", ["<&-", "0>/dev/null"])
+def test_without_an_input_it_ends_at_once(tmp_path: Path, redirection: str) -> None:
+    (tmp_path / "config.toml").write_text("", encoding="utf-8")
+    line = f"{sys.executable} -c '{PROGRAM}' {tmp_path / 'config.toml'} '[]' {redirection}"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, cwd=REPOSITORY, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b""
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_line_that_cannot_be_remembered_is_told_on_stderr(tmp_path: Path) -> None:
+    piped(tmp_path, b"/status\n")  # makes the database
+    with contextlib.closing(sqlite3.connect(tmp_path / "data" / "troupe.sqlite3")) as database:
+        database.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON messages"
+            " BEGIN SELECT RAISE(ABORT, 'no more'); END"
+        )
+        database.commit()
+    done = piped(tmp_path, b"hello\n")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"no more" in done.stderr
 
 
 class Talk:

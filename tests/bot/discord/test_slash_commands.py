@@ -52,6 +52,27 @@ async def test_switching_needs_the_permission(
         assert "permission" not in (await used.wait_response()).content
 
 
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("adapter set", {"name": "a" * 6000}),
+        ("adapter show", {"name": "`" * 6000}),
+        ("persona set", {"name": "x" * 6000}),
+        ("settings set", {"name": "y" * 6000, "value": "1"}),
+        ("settings set", {"name": "temperature", "value": "z" * 6000}),
+        ("settings set", {"name": "mode", "value": "🎉" * 3000}),
+    ],
+)
+async def test_a_refusal_that_quotes_a_long_text_still_arrives(
+    town: Town, command: str, options: dict[str, str]
+) -> None:
+    async with town.bot():
+        await town.server.wait_ready(commands=True)
+        used = await town.admin.slash(town.general, command, options)
+        assert (await used.wait_response()).content
+        assert used.ephemeral
+
+
 async def test_a_new_persona_greets_and_answers(town: Town) -> None:
     async with town.bot() as running:
         await town.admin.slash(town.general, "persona set", name="bramble")
