@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run setup test test-slow lint lock clean
+.PHONY: run setup test test-slow test-vllm bench lint lock clean
 
 run: $(READY)
 	@exec $(BIN)/python -m bot
@@ -18,6 +18,16 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# TROUPE_VLLM: the Python of an environment made by tests/inference/remote/vllm_environment.sh
+test-vllm: $(READY)
+	@test -n "$(TROUPE_VLLM)" \
+		|| { echo "Set TROUPE_VLLM; docs/vllm.md says to what." >&2; exit 2; }
+	TROUPE_VLLM="$(TROUPE_VLLM)" $(BIN)/python -m pytest -m vllm tests/inference/remote
+
+# What Troupe's speed is measured against, and how: benchmarks/RESULTS.md
+bench: $(READY)
+	$(BIN)/python -m benchmarks.serving
 
 lint: $(READY)
 	$(BIN)/ruff check .

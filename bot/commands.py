@@ -146,7 +146,9 @@ class Commands:
         wanted = name or self._casting.adapter(channel)
         info = await asyncio.to_thread(self._client.adapters.resolve, wanted, self._fingerprint())
         if info is None:
-            return Answer(f"`{wanted}` is the model without adapter: {self._model()}.")
+            if wanted in (BASE, DEFAULT):
+                return Answer(f"`{wanted}` is the model without adapter: {self._model()}.")
+            return Answer(f"`{wanted}` is an adapter of the model's server.")
         card = info.card
         rows = {
             "Promoted": "yes" if info.promoted else "no",
@@ -171,7 +173,9 @@ class Commands:
         info = await asyncio.to_thread(self._client.adapters.resolve, name, self._fingerprint())
         self._casting.overrides.adapter = None
         await self._database.channels.set(channel.id, adapter=name)
-        stands_for = "the model without adapter" if info is None else info.label
+        stands_for = info.label if info else "the model without adapter"
+        if info is None and name not in (BASE, DEFAULT):
+            stands_for = "on the model's server"
         return Answer(f"Replies here now come from `{name}` ({stands_for}).", public=True)
 
     async def settings_show(self, place: Place) -> Answer:

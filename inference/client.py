@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from tokenizers import Tokenizer
 
 from config import Config
-from inference.adapters import AdapterInfo, AdapterRegistry
+from inference.adapters import BASE, DEFAULT, AdapterInfo, AdapterRegistry
 from inference.backend import Backend, BackendState, Cancel, Piece, Ready, Submit
 from inference.engine.interface import EngineStats
 from inference.quarantine import Quarantine
 from inference.queue import FairQueue
+from inference.remote.backend import RemoteBackend
 from inference.supervisor import Supervisor
 from inference.types import (
     Chunk,
@@ -72,13 +73,16 @@ class _Reply:
     adapter: AdapterInfo | None
     chunks: asyncio.Queue[Chunk] = field(default_factory=asyncio.Queue)
     attempts: int = 0
+    suspect: bool = False  # was with a worker when that ended
     begun: bool = False  # some text was handed out
     ended: bool = False
     deadline: asyncio.TimerHandle | None = None
 
     @property
     def label(self) -> str:
-        return "base" if self.adapter is None else self.adapter.label
+        if self.adapter is not None:
+            return self.adapter.label
+        return BASE if self.request.adapter == DEFAULT else self.request.adapter
 
 
 @dataclass(slots=True)
@@ -87,7 +91,7 @@ class _Desk:
 
     backend: Backend
     ready: Ready | None = None
-    running: dict[str, bool] = field(default_factory=dict)  # request id → was with a dying backend
+    running: dict[str, bool] = field(default_factory=dict)  # request id → is a suspect
     stats: EngineStats | None = None
 
     @property
@@ -103,7 +107,9 @@ class InferenceClient:
     def __init__(self, config: Config) -> None:
         self._config = config
         settings = config.inference
-        self.adapters = AdapterRegistry(config.adapters_dir)
+        remote = settings.engine == "openai"
+        elsewhere = config.remote.adapters if remote else ()
+        self.adapters = AdapterRegistry(config.adapters_dir, elsewhere)
         self._queue = FairQueue(settings.queue_size, settings.queue_per_user)
         self._replies: dict[str, _Reply] = {}
         self._desks = [_Desk(backend) for backend in _backends(config, self)]
@@ -207,7 +213,7 @@ class InferenceClient:
             raise RequestRefused(f"The request {request.id} is being answered already.")
         self._quarantine.check(request)
         # Pinned here: a promotion while the request waits or runs does not change its version.
-        fingerprint = (self._info.fingerprint if self._info else "") or None
+        fingerprint = self._info.fingerprint if self._info else None
         adapter = self.adapters.resolve(request.adapter, fingerprint)
         if request.sampling.seed is None:
             sampling = request.sampling.replace(seed=secrets.randbits(63))
@@ -228,7 +234,7 @@ class InferenceClient:
             if desk is None:
                 return
             self._queue.remove(request.id)
-            desk.running[request.id] = reply.attempts > 0
+            desk.running[request.id] = reply.suspect
             reply.attempts += 1
             self._homes[request.channel] = self._desks.index(desk)
             self._homes.move_to_end(request.channel)
@@ -239,14 +245,14 @@ class InferenceClient:
     def _choose_desk(self, reply: _Reply) -> _Desk | None:
         """The backend with the channel's prefix, else the least loaded; None while all are busy.
 
-        A request that was with a dying backend runs alone: if it was the cause, it takes nobody
+        A request that was with a dying worker runs alone: if it was the cause, it takes nobody
         with it again.
         """
-        suspect = reply.attempts > 0
         free = [
             desk
             for desk in self._desks
-            if desk.free > 0 and not (desk.running and (suspect or any(desk.running.values())))
+            if desk.free > 0
+            and not (desk.running and (reply.suspect or any(desk.running.values())))
         ]
         home = self._homes.get(reply.request.channel)
         if home is not None and self._desks[home] in free:
@@ -277,17 +283,21 @@ class InferenceClient:
     def on_stats(self, backend: Backend, stats: EngineStats) -> None:
         self._desk(backend).stats = stats
 
-    def on_death(self, backend: Backend) -> None:
+    def on_death(self, backend: Backend, *, suspicious: bool) -> None:
         """What the dead backend held goes back to the front of the queue, once."""
         desk = self._desk(backend)
         held = [self._replies[key] for key in desk.running if key in self._replies]
         desk.running.clear()
         for reply in held:
-            self._quarantine.note_death(reply.request)
+            if suspicious:
+                reply.suspect = True
+                self._quarantine.note_death(reply.request)
             if reply.attempts >= _ATTEMPTS:
                 message = (
                     "The model's process ended twice while it was writing this reply; please"
                     " ask differently."
+                    if suspicious
+                    else "The model's server was lost twice during this reply; please ask again."
                 )
                 self._end(reply, Chunk(finish_reason="error", error=message))
                 continue
@@ -360,6 +370,8 @@ class InferenceClient:
 
 
 def _backends(config: Config, client: InferenceClient) -> list[Backend]:
-    """One worker per device."""
+    """One worker per device, or one connection per server."""
+    if config.inference.engine == "openai":
+        return [RemoteBackend(config, url, client) for url in config.remote.urls]
     devices = config.inference.devices or [config.model.device]
     return [Supervisor(config, client, device) for device in devices]

@@ -67,6 +67,7 @@ def load_model(
         merged = find_adapter(settings.merge_adapter, adapters, source.fingerprint)
     on_progress(f"Loading {source.name}.")
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         config = AutoConfig.from_pretrained(source.location, **_gguf(source))
         if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
@@ -76,6 +77,9 @@ def load_model(
             )
         tokenizer = AutoTokenizer.from_pretrained(source.location, **_gguf(source))
         model = _load_weights(source, settings, device, dtype)
+        _check_family(settings, model)
+    except InferenceError:
+        raise
     except torch.OutOfMemoryError:
         raise InferenceError(
             f"{source.name} does not fit into the memory of {device}; set model.quantization to"
@@ -115,6 +119,14 @@ def load_model(
         summary=summary,
     )
     return LoadedModel(model, tokenizer, prompt_format, end_ids, info)
+
+
+def _check_family(settings: ModelSettings, model: PreTrainedModel) -> None:
+    if not hasattr(getattr(model, "model", None), "embed_tokens"):
+        raise InferenceError(
+            f"model.base = {settings.base!r} is a {model.config.model_type} model, not one of the"
+            " LLaMA family; choose a LLaMA."
+        )
 
 
 def _check_vocabulary(

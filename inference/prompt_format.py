@@ -50,7 +50,7 @@ class PromptFormat:
         except TemplateError:
             # Some templates refuse a system turn or an opening by the assistant; they all take
             # user and assistant in turn, beginning with the user.
-            return self._apply(_strictly_alternating(turns), reply)
+            return self._apply(strictly_alternating(turns), reply)
 
     def encode(self, messages: Sequence[Message], *, reply: bool = True) -> list[int]:
         """The prompt as token ids."""
@@ -131,7 +131,7 @@ def _special_texts(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     return {text for text in added | set(tokenizer.all_special_tokens) if len(text) > 1}
 
 
-def _strictly_alternating(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+def strictly_alternating(turns: list[dict[str, str]]) -> list[dict[str, str]]:
     """System text joins the first user turn; a conversation opened by the assistant gets a cue."""
     system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system")
     merged: list[dict[str, str]] = []

@@ -156,7 +156,7 @@ class Supervisor:
         self._deaths_in_a_row += 1
         self.state = "failed" if self.problem else "restarting"
         log.warning("The worker ended with code %s; a new one follows.", process.exitcode)
-        self._listener.on_death(self)
+        self._listener.on_death(self, suspicious=True)
         self._keep(self._restart(delay))
 
     async def _restart(self, delay: float) -> None:

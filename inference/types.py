@@ -101,14 +101,15 @@ def parse_sampling(values: dict[str, object]) -> Sampling:
 
 _TABLES = {
     "logit_bias": "a table of token ids and biases between -100 and 100",
-    "dry_sequence_breakers": "a list of texts",
+    "dry_sequence_breakers": "at most 32 texts",
+    "stop": "at most 32 texts, none of them empty",
 }
 
 
 def sampling_range(name: str) -> str:
     """The allowed values of one setting in words, from its declaration; empty if it has none."""
     field = Sampling.model_fields.get(name)
-    if field is None or name == "stop":
+    if field is None:
         return ""
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
     bounds = [
@@ -168,7 +169,7 @@ class ModelInfo(Frozen):
     """What the bot's process knows of the loaded model."""
 
     name: str
-    fingerprint: str  # hash of architecture and weights; adapters are bound to it
+    fingerprint: str  # of the weights, adapters are bound to it; "" if it is not known
     device: str
     dtype: str
     context_length: int  # tokens, prompt and reply together

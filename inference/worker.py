@@ -69,6 +69,10 @@ def main(pipe: Connection, config: Config, log_level: int) -> None:
     except InferenceError as error:
         pipe.send(Unusable(str(error)))
         return
+    except Exception as error:
+        log.exception("The model could not be loaded.")
+        pipe.send(Unusable(f"The model could not be loaded: {type(error).__name__}: {error}."))
+        return
     worker.run()
 
 

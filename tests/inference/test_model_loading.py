@@ -91,6 +91,20 @@ def test_what_is_not_a_causal_model_is_named(tiny_folder: Path, tmp_path: Path) 
         load_model(_settings(tmp_path / "t5"), MODELS)
 
 
+def test_a_causal_model_of_another_family_is_named(embedded: LoadedModel, tmp_path: Path) -> None:
+    config = BertConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        vocab_size=len(embedded.tokenizer),
+    )
+    BertForMaskedLM(config).save_pretrained(tmp_path)
+    embedded.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InferenceError, match="bert model, not one of the LLaMA family"):
+        load_model(_settings(tmp_path), MODELS)
+
+
 @pytest.mark.parametrize(
     ("base", "sentence"),
     [
