@@ -41,11 +41,14 @@ class CatchUp:
         self._client = client
         self._hearing = hearing
         self._sessions: dict[int, asyncio.Task[dict[str, asyncio.Task[None]]]] = {}
+        self._readings: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     def begin(self, shard: int) -> None:
         """A new session of this shard has begun; call it before any of its events is handled."""
-        self._sessions[shard] = asyncio.create_task(self._start(shard), name=f"catch-up {shard}")
+        before = self._sessions.get(shard)
+        starting = self._start(shard, before)
+        self._sessions[shard] = asyncio.create_task(starting, name=f"catch-up {shard}")
 
     async def done(self, channel_id: int, guild_id: int | None) -> None:
         """Wait until the channel has been read back, if that is still going on."""
@@ -58,11 +61,7 @@ class CatchUp:
 
     async def close(self) -> None:
         """Stop reading."""
-        tasks: list[asyncio.Task[Any]] = []
-        for session in self._sessions.values():
-            tasks.append(session)
-            if session.done() and not session.cancelled():
-                tasks += session.result().values()
+        tasks: list[asyncio.Task[Any]] = [*self._sessions.values(), *self._readings]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -71,18 +70,32 @@ class CatchUp:
         """The shard that a channel's events come through; direct messages come through 0."""
         return (guild_id >> 22) % (self._client.shard_count or 1) if guild_id is not None else 0
 
-    async def _start(self, shard: int) -> dict[str, asyncio.Task[None]]:
-        """The known channels of a shard, each with the task that reads it back."""
+    async def _start(
+        self, shard: int, before: asyncio.Task[dict[str, asyncio.Task[None]]] | None
+    ) -> dict[str, asyncio.Task[None]]:
+        """The known channels of a shard, each with the task that reads it back.
+
+        What the session `before` still reads is waited for: two readers of a channel might both
+        take a post that the memory does not know.
+        """
+        if before is not None and (reading := (await before).values()):
+            await asyncio.wait(reading)
         try:
             known = await self._behind.database.channels.all()
         except DatabaseError as error:
             log.error("Nothing can be caught up with: %s", error)
             return {}
         return {
-            channel.key: asyncio.create_task(self._channel(channel), name=f"read {channel.key}")
+            channel.key: self._read(channel)
             for channel in known
             if channel.key.startswith(PREFIX) and self._shard(_guild_id(channel)) == shard
         }
+
+    def _read(self, channel: Channel) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._channel(channel), name=f"read {channel.key}")
+        self._readings.add(task)
+        task.add_done_callback(self._readings.discard)
+        return task
 
     async def _channel(self, channel: Channel) -> None:
         """Read one channel back and answer what it is owed; failures are the operator's to read."""

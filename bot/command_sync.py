@@ -7,6 +7,7 @@ import json
 import logging
 from pathlib import Path
 
+import discord
 from discord import app_commands
 from discord.http import Route
 
@@ -26,7 +27,14 @@ async def sync_if_changed(tree: app_commands.CommandTree, application: int, fold
     digest = hashlib.sha256(told.encode()).hexdigest()
     if file.is_file() and file.read_text(encoding="ascii", errors="replace") == digest:
         return False
-    await tree.sync()
-    file.write_text(digest, encoding="ascii")
+    try:
+        await tree.sync()
+    except discord.HTTPException as error:
+        log.error("Discord did not take the slash commands; the next start tries again: %s", error)
+        return False
     log.info("Discord was told %d commands.", len(definitions))
+    try:
+        file.write_text(digest, encoding="ascii")
+    except OSError as error:
+        log.warning("%s cannot be written, so the next start tells them again: %s", file, error)
     return True

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 CLEAR = "default"  # the value that takes a channel's own setting back
 MODE = "mode"
 MODES = {"mention": "answers when addressed", "always": "answers every message"}
-SETTINGS = (*SamplingSettings.model_fields, "seed", MODE)
+_SAMPLING = (*SamplingSettings.model_fields, "seed")
+SETTINGS = (*_SAMPLING, MODE)
 _LISTS = ("stop", "dry_sequence_breakers")  # given with | between the texts
 
 
@@ -187,7 +188,7 @@ class Commands:
             f"adapter = {self._casting.adapter(channel)}{_origin(channel.adapter)}",
             f"{MODE} = {self._casting.mode(channel)}{_origin(channel.mode)}",
         ]
-        for name in SETTINGS[:-1]:
+        for name in _SAMPLING:
             own = channel.sampling.get(name)
             lines.append(f"{name} = {_shown(getattr(sampling, name))}{_origin(own)}")
         return Answer("\n".join(lines))

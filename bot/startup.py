@@ -26,7 +26,7 @@ from bot.turn import Turns
 from config import Config, ConfigError
 from db.database import Database, DatabaseError
 from inference.client import InferenceClient
-from inference.types import InferenceError, parse_sampling
+from inference.types import InferenceError
 from persona_prompts.cast import SHIPPED, Cast
 from persona_prompts.character import CharacterError
 
@@ -115,13 +115,12 @@ def _load_environment(folders: list[Path]) -> None:
 def check(config: Config, casting: Casting) -> None:
     """Raise `StartupError` for settings that name something that is not there."""
     try:
-        parse_sampling(config.sampling.model_dump())
         casting.cast.get(config.bot.persona)
         if casting.overrides.persona is not None:
             casting.cast.get(casting.overrides.persona)
         wanted = casting.overrides.adapter
         casting.adapters.resolve(config.bot.adapter if wanted is None else wanted)
-    except (ValueError, CharacterError, InferenceError) as error:
+    except (CharacterError, InferenceError) as error:
         raise StartupError(str(error)) from None
     for problem in casting.cast.problems:
         log.warning("%s", problem)

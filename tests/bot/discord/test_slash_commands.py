@@ -211,3 +211,21 @@ async def test_stop_ends_the_reply_and_keeps_what_was_shown(town: Town) -> None:
         await running.settled()
         assert reply.content == "a good begin"
         assert (await running.remembered(town.general))[-1] == ("character", "a good begin")
+
+
+async def test_a_refused_command_sync_does_not_keep_the_bot_from_answering(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    town.server.faults.fail("PUT", "*", status=400, message="no commands today")
+    async with town.bot() as running:
+        await town.reply_to(await town.ask("hi"))
+        await running.settled()
+    assert "did not take the slash commands" in caplog.text
+    async with town.bot():
+        await town.server.wait_synced(1)
+
+
+async def test_a_full_disk_does_not_keep_the_bot_from_answering(town: Town) -> None:
+    (town.config.paths.data / "discord_commands").mkdir()
+    async with town.bot():
+        await town.reply_to(await town.ask("hi"))
