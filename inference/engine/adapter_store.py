@@ -94,7 +94,10 @@ class AdapterStore:
 
     def wait(self, seconds: float) -> None:
         """Return when an adapter has been read, or after that time."""
-        wait(self._loading.values(), timeout=seconds, return_when="FIRST_COMPLETED")
+        # one whose reply was cancelled stays here, read; waiting for it would not wait at all, and
+        # the step loop would take the processor from the thread that reads
+        reading = [future for future in self._loading.values() if not future.done()]
+        wait(reading, timeout=seconds, return_when="FIRST_COMPLETED")
 
     @property
     def in_columns(self) -> int:

@@ -37,7 +37,7 @@ class EngineSettings:
     rows: int = 8
     context: int = 2048  # tokens of prompt and reply together
     weight_format: WeightFormat | None = None  # None: the fastest that keeps the quality
-    prefill_chunk: int = 128  # prompt tokens a step while replies stream; bounds their stall
+    prefill_chunk: int = 32  # prompt tokens a step while replies stream; bounds their stall
     idle_prefill_chunk: int = 512  # while none does
     prefix_bytes: int = 1 << 30
     adapter_columns: int = 256  # ranks of all adapters that can be in the batch together

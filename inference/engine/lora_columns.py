@@ -9,6 +9,7 @@ Columns instead of slots of the largest rank: a rank-8 adapter costs 8 columns, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,14 @@ from inference.engine.adapter_weights import AdapterWeights, Group
 from inference.engine.linears import Linear, make_linear
 
 _LAYERS_PACKED_A_STEP = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """Which columns are not a token's own."""
+
+    foreign: Tensor  # [tokens, columns]
+    repeated: dict[int, Tensor]  # by projections in a group: [tokens, projections · columns]
 
 
 class LoraColumns:
@@ -38,7 +47,8 @@ class LoraColumns:
         self.dtype = dtype
         self._device = device
         self._width = 0  # columns that the packed layers have
-        self._packed: list[dict[str, tuple[Linear, Linear]] | None] = [None] * layers
+        self._packed: list[dict[str, tuple[int, Linear, Linear]] | None] = [None] * layers
+        self._parts = {len(g.modules) for g in groups}
         self._down = {
             g.name: torch.zeros(
                 layers, capacity, len(g.modules), g.width, dtype=dtype, device=device
@@ -95,20 +105,26 @@ class LoraColumns:
             self._packed[layer] = {g.name: self._pack(g, layer) for g in self.groups}
         return self._width
 
-    def add(self, group: str, layer: int, x: Tensor, out: Tensor, foreign: Tensor | None) -> Tensor:
+    def masks(self, foreign: Tensor | None) -> Masks | None:
+        """`foreign` [tokens, columns] as `add` wants it; made once for all layers of a pass."""
+        if foreign is None:
+            return None
+        return Masks(foreign, {n: foreign.repeat(1, n) for n in self._parts})
+
+    def add(self, group: str, layer: int, x: Tensor, out: Tensor, masks: Masks | None) -> Tensor:
         """`out` [tokens, outputs] plus what each token's own adapter makes of `x` [tokens, width].
 
-        `foreign` [tokens, columns] is true for columns of other adapters; None: all base.
+        `masks` None: all tokens belong to the base model.
         """
-        if foreign is None:
+        if masks is None:
             return out
         # filled, not multiplied: an overflow in one row's adapter must not reach others as NaN
+        foreign = masks.foreign
         columns = foreign.shape[1]
         packed = self._packed[layer]
         if packed is not None and columns == self._width:
-            down, up = packed[group]
-            inner = down(x)
-            inner.unflatten(1, (-1, columns)).masked_fill_(foreign[:, None], 0)
+            parts, down, up = packed[group]
+            inner = down(x).masked_fill_(masks.repeated[parts], 0)
             return out.add_(up(inner))
         stacked = self._down[group][layer, :columns].flatten(0, 1)
         inner = F.linear(x.to(self.dtype), stacked).unflatten(1, (columns, -1))
@@ -120,11 +136,12 @@ class LoraColumns:
             offset += width
         return out
 
-    def _pack(self, group: Group, layer: int) -> tuple[Linear, Linear]:
+    def _pack(self, group: Group, layer: int) -> tuple[int, Linear, Linear]:
         """A and B of the columns in use as two matrices, B with one block for each projection."""
         down = self._down[group.name][layer, : self._width].transpose(0, 1).flatten(0, 1)
         ups = [stack[layer, : self._width].t() for stack in self._up[group.name]]
         return (
+            len(ups),
             make_linear(down, None, "native"),
             make_linear(torch.block_diag(*ups), None, "native"),
         )

@@ -119,24 +119,25 @@ class Runner:
     @torch.inference_mode()
     def forward(self, step: Pass) -> Tensor:
         """Logits [M, vocabulary] in float32 of the tokens that `step.outputs` names."""
-        lora = self.lora
+        lora, masks = self.lora, self.lora.masks(step.foreign)
         rotation = self._rotation[step.positions]
         x = F.embedding(step.tokens, self._embedding).to(self._residual)
         for index, layer in enumerate(self._layers):
             h = self._norm(x, layer.input_norm)
-            qkv = lora.add("qkv", index, h, layer.qkv(h), step.foreign)
+            qkv = lora.add("qkv", index, h, layer.qkv(h), masks)
             h = self._attend(index, qkv, rotation, step)
-            x = x + lora.add("output", index, h, layer.output(h), step.foreign)
+            x = x + lora.add("output", index, h, layer.output(h), masks)
             h = self._norm(x, layer.mlp_norm)
-            gate_up = lora.add("gate_up", index, h, layer.gate_up(h), step.foreign)
+            gate_up = lora.add("gate_up", index, h, layer.gate_up(h), masks)
             h = self._activation(gate_up[:, : self._mlp_width]) * gate_up[:, self._mlp_width :]
-            x = x + lora.add("down", index, h, layer.down(h), step.foreign)
+            x = x + lora.add("down", index, h, layer.down(h), masks)
         if step.outputs is not None:
             x = x[step.outputs]
         return self._head(self._norm(x, self._final_norm)).float()
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, weight.shape, weight, self._eps)
+        # converted once: the projection and the adapters both read it
+        return F.rms_norm(x, weight.shape, weight, self._eps).to(self.dtype)
 
     def _attend(self, layer: int, qkv: Tensor, rotation: Tensor, step: Pass) -> Tensor:
         """Write the new keys and values, then let every token look at its own row."""
