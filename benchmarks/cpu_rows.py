@@ -7,7 +7,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from inference.model_loading import LoadedModel
 CHANNELS = 8
 ADAPTERS = 4
 _NEWCOMERS = 3
+_MANY = 16  # adapters, and four times as many channels as CHANNELS
 _MIDDLE = 3  # the turn whose prompts the decode rows go on from
 _CPU = torch.device("cpu")
 
@@ -75,9 +76,7 @@ class CpuRows:
     def adapters(self) -> list[Any]:
         loaded = self.plan.loaded
         registry = AdapterRegistry(self.plan.folder / "data" / "adapters")
-        return publish_adapters(
-            registry, loaded.model, loaded.info.fingerprint, ADAPTERS + _NEWCOMERS
-        )
+        return publish_adapters(registry, loaded.model, loaded.info.fingerprint, _MANY)
 
     @cached_property
     def chats(self) -> list[Any]:
@@ -111,6 +110,8 @@ class CpuRows:
             lambda: [self.vllm_row()],
             self.quality_rows,
         ]
+        if peers:
+            sections.append(self.wide_rows)
         found: list[Figure] = []
         for section in sections:
             before = Load.here()
@@ -180,13 +181,46 @@ class CpuRows:
                    f" {t['mixed'] / t['eight'] - 1:+.0%}"),
         ]  # fmt: skip
 
+    def wide_rows(self) -> list[Figure]:
+        """Fewer and more channels and adapters than the bars are set for."""
+        plan, many = self.plan, self.adapters
+        prompts = [turns[_MIDDLE] for turns in self.prompts] * 4  # the same chats in more channels
+        engine, peer = (
+            self.engine(self.form, rows=len(prompts)),
+            peft_model(plan.loaded.model, many),
+        )
+        found: list[Figure] = []
+        for channels, adapters in ((1, 1), (len(prompts), ADAPTERS), (len(prompts), _MANY)):
+            chosen, asked = many[:adapters], prompts[:channels]
+            ours, theirs = interleave(
+                max(plan.repeats // 2, 1),
+                [
+                    with_threads(
+                        self.engine_threads,
+                        partial(engine_step, engine, asked, chosen, plan.steps, _CPU),
+                    ),
+                    with_threads(
+                        plan.peer_threads,
+                        partial(transformers_step, peer, asked, chosen, plan.steps, _CPU),
+                    ),
+                ],
+            )
+            name = f"decode, {channels} channels × {adapters} adapters, vs transformers + peft"
+            detail = f"{_ms(ours.median)} against {_ms(theirs.median)} a step"
+            found.append(Figure(name, theirs.median / ours.median, detail=detail))
+        engine.close()
+        return found
+
     def switch_rows(self) -> list[Figure]:
         """A channel goes over to an adapter that is not in memory while seven others decode."""
         torch.set_num_threads(self.engine_threads)
         engine = self.engine(self.form)
         prompts = [turns[_MIDDLE] for turns in self.prompts]
         found = switch_adapter(
-            engine, prompts, self.adapters[: ADAPTERS - 1], self.adapters[ADAPTERS:]
+            engine,
+            prompts,
+            self.adapters[: ADAPTERS - 1],
+            self.adapters[ADAPTERS : ADAPTERS + _NEWCOMERS],
         )
         engine.close()
         return [

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from inference.adapters import AdapterInfo
 from inference.engine.interface import EngineStats
-from inference.types import FinishReason, GenerationRequest, ModelInfo, Usage
+from inference.types import FinishReason, GenerationRequest, ModelInfo, TokenLogprob, Usage
 
 BackendState = Literal["loading", "ready", "restarting", "failed", "closed"]
 
@@ -48,6 +48,7 @@ class Piece:
     request_id: str
     text: str = ""
     tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     error: str = ""
     usage: Usage | None = None

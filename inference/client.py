@@ -325,15 +325,16 @@ class InferenceClient:
             reply.deadline.cancel()
             reply.deadline = None
         if piece.finish_reason is None:
-            if piece.text:
+            if piece.text or piece.logprobs:
                 reply.begun = True
-                reply.chunks.put_nowait(Chunk(text=piece.text))
+                reply.chunks.put_nowait(Chunk(text=piece.text, logprobs=piece.logprobs))
             return
         if piece.usage is not None:
             cost = piece.usage.prompt_tokens - piece.usage.cached_tokens
             self._queue.charge(reply.request, cost + piece.usage.completion_tokens)
         last = Chunk(
             text=piece.text,
+            logprobs=piece.logprobs,
             finish_reason=piece.finish_reason,
             error=piece.error,
             adapter=reply.label,

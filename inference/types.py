@@ -151,13 +151,24 @@ class Usage(Frozen):
     total_seconds: float
 
 
+class TokenLogprob(Frozen):
+    """How likely the model itself, before penalties and temperature, found a token it wrote."""
+
+    token: int
+    logprob: float  # natural logarithm
+    top: tuple[tuple[int, float], ...] = ()  # the likeliest tokens, as many as were asked for
+
+
 class Chunk(Frozen):
     """A piece of a reply. Every stream ends in exactly one chunk with a `finish_reason`.
 
     `restart` says that the worker died and the reply begins again: the text so far is void.
+    `logprobs` are those of the tokens since the last chunk, if `Sampling.logprobs` is set; a token
+    may come before its text, which waits for whole characters and possible stop strings.
     """
 
     text: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
     restart: bool = False
     finish_reason: FinishReason | None = None
     error: str = ""  # one sentence for a user, when finish_reason is "error"

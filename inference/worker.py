@@ -22,7 +22,7 @@ from tqdm import tqdm
 from config import Config
 from inference.adapters import AdapterRegistry
 from inference.backend import Cancel, Piece, Ready, Submit
-from inference.types import FinishReason, InferenceError, Usage
+from inference.types import FinishReason, InferenceError, TokenLogprob, Usage
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -208,7 +208,7 @@ class Worker:
             finish = "stop"
         if finish is None:
             if text or event.token is not None:
-                self._pipe.send(Piece(event.id, text, tokens=1))
+                self._pipe.send(Piece(event.id, text, 1, _logprobs(event)))
             return
         text += reply.stream.finish()
         del self._replies[event.id]
@@ -217,6 +217,7 @@ class Worker:
                 event.id,
                 text,
                 tokens=int(event.token is not None),
+                logprobs=_logprobs(event),
                 finish_reason=finish,
                 error=event.error,
                 usage=reply.usage(),
@@ -226,6 +227,12 @@ class Worker:
     def _decode(self, tokens: list[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
         return text
+
+
+def _logprobs(event: TokenEvent) -> tuple[TokenLogprob, ...]:
+    if event.token is None or event.logprob is None:
+        return ()
+    return (TokenLogprob(token=event.token, logprob=event.logprob, top=event.top_logprobs),)
 
 
 @dataclass

@@ -124,6 +124,7 @@ class AdapterStore:
         return seat
 
     def _begin_reading(self, plan: AdapterPlan) -> None:
+        self._take_in()
         if plan.key in self._resident or plan.key in self._loading:
             return
         columns = self._columns
@@ -140,9 +141,17 @@ class AdapterStore:
             return self._resident[plan.key]
         if not self._loading[plan.key].done():
             return None
-        weights = self._loading.pop(plan.key).result()
-        self._resident[plan.key] = weights
-        self._shrink(keep=plan.key)
+        return self._keep(plan.key, self._loading.pop(plan.key).result())
+
+    def _take_in(self) -> None:
+        """Count what was read, also for replies that were cancelled meanwhile, in the budget."""
+        for key in [key for key, future in self._loading.items() if future.done()]:
+            if self._loading[key].exception() is None:  # an error waits for whoever asks again
+                self._keep(key, self._loading.pop(key).result())
+
+    def _keep(self, key: str, weights: AdapterWeights) -> AdapterWeights:
+        self._resident[key] = weights
+        self._shrink(keep=key)
         return weights
 
     def _shrink(self, keep: str) -> None:

@@ -80,6 +80,19 @@ async def test_many_requests_are_all_answered(client: InferenceClient) -> None:
     assert status.engines[0].generated_tokens > 0
 
 
+async def test_log_probabilities_come_when_asked_for(client: InferenceClient) -> None:
+    sampling = Sampling(temperature=0, max_new_tokens=12, logprobs=3)
+    chunks = await _collect(client, _request("how likely", sampling=sampling))
+    tokens = [entry for chunk in chunks for entry in chunk.logprobs]
+    assert chunks[-1].usage is not None
+    assert len(tokens) == chunks[-1].usage.completion_tokens
+    for entry in tokens:
+        assert entry.top[0] == (entry.token, entry.logprob)  # greedy: the likeliest was taken
+        assert [logprob for _, logprob in entry.top] == sorted((p for _, p in entry.top))[::-1]
+    quiet = await _collect(client, _request("how likely"))
+    assert not any(chunk.logprobs for chunk in quiet)
+
+
 async def test_a_stop_string_ends_the_reply_and_is_not_shown(client: InferenceClient) -> None:
     sampling = Sampling(temperature=1, max_new_tokens=60, seed=3)
     text = _text(await _collect(client, _request(sampling=sampling)))
