@@ -1,6 +1,7 @@
 """`python -m benchmarks.serving`: our engine beside what a user would take instead.
 
-Peers run in the same run on the same machine, in turn with us. Every ratio is larger where we are
+Peers run in the same run on the same machine: transformers and peft in turn with us, llama.cpp and
+vLLM after us, in processes of their own. Every ratio is larger where we are
 better: where the bar is "at most 1.3 times", the row is the inverse and its bar 1/1.3.
 """
 
