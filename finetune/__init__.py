@@ -1,5 +1,6 @@
 """The finetune room: turns what was said into adapters.
 
-A set is read (`channel_log`, `alpaca`) into examples of messages, encoded by the prompt format that
-serves (`dataset`), learnt by TRL and PEFT (`train`), checked and published (`publishing`).
+Dialogues are read (`sources`), cleaned and cut (`preparing`) into a training set (`training_set`)
+of examples (`dataset`), learnt by TRL and PEFT (`training`), checked and published (`publishing`),
+measured (`evaluation`) and handed on (`exporting`). `commands` is the command line.
 """

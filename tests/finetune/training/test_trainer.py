@@ -13,7 +13,7 @@ from config import FinetuneSettings, ModelSettings
 from finetune.dataset import IGNORE_INDEX, Encoded
 from finetune.errors import InputError, TrainingError
 from finetune.progress import Progress
-from finetune.train import check_settings, epochs_for, train, use_one_gpu
+from finetune.training.trainer import check_settings, epochs_for, train, use_one_gpu
 from inference.model_loading import load_model
 from tests.conftest import MODELS
 

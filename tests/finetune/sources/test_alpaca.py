@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from finetune.alpaca import read_alpaca
 from finetune.errors import InputError
+from finetune.sources.alpaca import read_alpaca
 
 ROW = {"instruction": "Add.", "input": "2 and 2", "output": "4"}
 

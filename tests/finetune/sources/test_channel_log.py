@@ -10,9 +10,9 @@ import pytest
 from config import Config, FinetuneSettings
 from db.channels import Channel
 from db.database import Database
-from finetune.channel_log import ChannelLog, Windows, read_channel
 from finetune.dataset import Encoder, Example
 from finetune.errors import InputError
+from finetune.sources.channel_log import ChannelLog, Windows, read_channel
 from inference.model_loading import LoadedModel
 from persona_prompts.cast import SHIPPED, Cast
 from persona_prompts.character import CharacterError

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config import Config, FinetuneSettings
-from finetune.alpaca import read_alpaca
-from finetune.channel_log import ChannelLog, Windows, read_channel
 from finetune.dataset import Encoder, Example, data_hash
 from finetune.errors import InputError
 from finetune.progress import Progress
 from finetune.publishing import adapter_name, discard_abandoned, publish, save_weights, staged
+from finetune.sources.alpaca import read_alpaca
+from finetune.sources.channel_log import ChannelLog, Windows, read_channel
 from inference.adapters import AdapterInfo, AdapterRegistry, check_name
 from inference.types import ModelInfo
 from persona_prompts.cast import SHIPPED, Cast
@@ -104,7 +104,7 @@ def _windows(
 def _learn(
     config: Config, settings: FinetuneSettings, order: Order, source: _Source, name: str
 ) -> AdapterInfo:
-    from finetune.train import check_settings, train, use_one_gpu
+    from finetune.training.trainer import check_settings, train, use_one_gpu
     from inference.model_loading import load_model
 
     model = config.model.model_copy(update={"device": use_one_gpu(config.model.device)})

@@ -1,0 +1,1 @@
+"""What an adapter is worth: the measures and guards, played and read."""

@@ -1,0 +1,1 @@
+"""Dialogues into a training set."""
