@@ -11,6 +11,7 @@ from pathlib import Path
 
 from persona_prompts.character import Character, CharacterError, read_character
 
+SUFFIXES = (".json", ".png")
 SHIPPED = Path(__file__).with_name("characters")
 
 # What tells a changed file from an unchanged one: time of change in ns, size, inode.
@@ -104,11 +105,14 @@ class Cast:
         return characters
 
     def _scan(self, folder: Path) -> dict[Path, _Stamp]:
-        """The cards in `folder` by name, with what tells whether they changed."""
+        """The cards in `folder` by name, with what tells whether they changed.
+
+        A picture beside a JSON file of the same name is that character's picture, no card.
+        """
         stamps: dict[Path, _Stamp] = {}
         try:
             for file in sorted(folder.iterdir()):
-                if file.suffix.lower() == ".json" and not file.name.startswith("."):
+                if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
                     stamps[file] = _stamp(file)
         except FileNotFoundError:
             return stamps
@@ -116,7 +120,12 @@ class Cast:
             self._folder_problems.append(
                 f"The characters in {folder} cannot be listed: {error.strerror or error}."
             )
-        return stamps
+        cards = {file.stem for file in stamps if file.suffix.lower() == ".json"}
+        return {
+            file: stamp
+            for file, stamp in stamps.items()
+            if file.suffix.lower() == ".json" or file.stem not in cards
+        }
 
     def _read(self, file: Path, stamp: _Stamp) -> _Read:
         known = self._files.get(file)

@@ -8,51 +8,63 @@ Example dialogues stand as text inside the system message rather than as turns o
 turns they would be remembered as said by this user, they would be trained on as replies, and
 templates that demand alternating roles would need an invented user message between the last
 example and the greeting.
+
+Lore stands in the system message, around what it belongs to; what a card wants in the middle of
+the chat stands there in brackets, as a line of the user's side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple
 
 import regex
 
 from persona_prompts.character import Character
-from persona_prompts.speakers import NAMELESS, clean_text, graphemes, one_line, speaker_name
+from persona_prompts.lorebook.activation import (
+    CONTEXT,
+    Activated,
+    ActiveEntry,
+    Dropped,
+    at_positions,
+)
+from persona_prompts.macros import Scene, Values, fill
+from persona_prompts.speakers import NAMELESS, clean_text, speaker_name
+from persona_prompts.turns import (
+    GAP,
+    Count,
+    Line,
+    Note,
+    PromptMessage,
+    Said,
+    Turn,
+    cost_of,
+    fitting,
+    said_lines,
+    turns_of,
+    with_notes,
+)
+
+__all__ = [
+    "EXAMPLES_HEADING", "GAP", "HOW_TO_SPEAK", "MAX_SPEAKER_STOPS", "Count", "Line", "Note",
+    "Prompt", "PromptMessage", "PromptTooLong", "build_prompt", "fill_macros", "greeting_text",
+    "system_text",
+]  # fmt: skip
 
 # How the character is asked to speak, unless its card brings a system prompt of its own.
 HOW_TO_SPEAK = "Answer as {{char}}, in one to three short sentences."
 EXAMPLES_HEADING = "How {{char}} talks, from other conversations:"
 
 MAX_SPEAKER_STOPS = 16
-GAP = " … "  # stands for the middle of a message that was too long
 
-_MACRO = regex.compile(r"\{\{\s*(char|user|original)\s*\}\}|<(bot|user)>", regex.IGNORECASE)
 _EXAMPLE_START = regex.compile(r"<START>", regex.IGNORECASE)
-
-Count = Callable[[str], int]
+_NO_LORE = Activated()
+_NO_SCENE = Scene()
 
 
 class PromptTooLong(Exception):
     """Character and newest message leave no room; the sentence names `prompt.context_tokens`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One message of the channel, as it was said; `own`: said by the character itself."""
-
-    speaker: str
-    text: str
-    own: bool
-
-
-class PromptMessage(NamedTuple):
-    """One message of the prompt; roles alternate after the system message."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,49 +74,62 @@ class Prompt:
     `messages` are the system message, then replies and user messages in turn; the first of them is
     the greeting (assistant) as long as it fits. `stop` are the strings at which somebody else
     would begin to speak. `tokens` is what the prompt costs at most, overheads included. `dropped`
-    says how many lines of the history did not fit.
+    says how many lines of the history did not fit. `lore` are the entries that the prompt holds,
+    `dropped_lore` those that it should hold and the reason why not.
     """
 
     messages: tuple[PromptMessage, ...]
     stop: tuple[str, ...]
     tokens: int
     dropped: int
+    lore: tuple[ActiveEntry, ...] = ()
+    dropped_lore: tuple[Dropped, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """One line as the prompt shows it; `label` (`Ann: `, or nothing) survives any shortening.
+class _Plan:
+    """A system message and the turns that fit beside it."""
 
-    `stored` is False for the greeting that no history holds.
-    """
-
-    text: str
-    label: str = ""
-    stored: bool = True
-
-    def __str__(self) -> str:
-        return self.label + self.text
+    system: str
+    kept: list[Turn]  # of the history
+    turns: list[Turn]  # the same, with notes
+    used: int  # by the turns
+    cost: int  # of both
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
-    """What was said to the character, and its reply; either may be empty, not both."""
+class _Planning:
+    """What does not change while lore and history are made to fit."""
 
-    asked: tuple[_Said, ...] = ()
-    reply: tuple[_Said, ...] = ()
+    character: Character
+    user: str
+    scene: Scene
+    turns: list[Turn]
+    notes: tuple[Note, ...]
+    room: int
+    cost: Count
 
-    @property
-    def messages(self) -> list[PromptMessage]:
-        messages = []
-        if self.asked:
-            messages.append(PromptMessage("user", _joined(self.asked)))
-        if self.reply:
-            messages.append(PromptMessage("assistant", _joined(self.reply)))
-        return messages
-
-    @property
-    def lines(self) -> int:
-        return sum(said.stored for said in self.asked + self.reply)
+    def plan(self, lore: Sequence[ActiveEntry]) -> _Plan | None:
+        """The most of the history that fits beside `lore`; None if not even the newest message."""
+        system = system_text(self.character, self.user, scene=self.scene, lore=lore)
+        system_cost = self.cost(system)
+        room = self.room - system_cost
+        at_depth = (Note(entry.text, entry.depth) for entry in lore if entry.depth is not None)
+        notes = (*at_depth, *self.notes)
+        spare = sum(self.cost(f"[{note.text}]") for note in notes)
+        while system_cost <= self.room:
+            found = fitting(self.turns, room - spare, self.cost)
+            if found is None:
+                return None
+            kept, used = found
+            if not notes:
+                return _Plan(system, kept, kept, used, system_cost + used)
+            turns = with_notes(kept, notes)
+            used = sum(cost_of(turn, self.cost) for turn in turns)
+            if used <= room:
+                return _Plan(system, kept, turns, used, system_cost + used)
+            spare += used - room  # tokens do not add up exactly where lines join
+        return None
 
 
 def build_prompt(
@@ -118,6 +143,10 @@ def build_prompt(
     reply_tokens: int,
     message_overhead: int = 0,
     prompt_overhead: int = 0,
+    lore: Activated = _NO_LORE,
+    notes: Sequence[Note] = (),
+    scene: Scene = _NO_SCENE,
+    greeting: int = 0,
 ) -> Prompt:
     """The prompt for the character's next reply to `history` (oldest first).
 
@@ -127,47 +156,63 @@ def build_prompt(
     `context_tokens`, of which `reply_tokens` are kept free; `message_overhead` and
     `prompt_overhead` are what the prompt format adds per message and once.
 
-    What does not fit falls out in this order: the example dialogues; the oldest turns, each whole,
-    the greeting first; of what was said since the last reply, the oldest lines; the middle of the
-    newest message. Raises `PromptTooLong` when not even that leaves room beside the character.
+    `lore` is what `lorebook.activation.activate` found, `notes` remarks between the messages.
+    `scene` is what macros draw on; as long as it stays, so does the prompt's beginning. `greeting`
+    is the index of the greeting that opens a history without one.
+
+    What does not fit falls out in this order: the example dialogues; lore that says of itself that
+    it may; the oldest turns, each whole, the greeting first; of what was said since the last reply,
+    the oldest lines; the middle of the newest message; other lore, the lowest rank first. Raises
+    `PromptTooLong` when not even that leaves room beside the character.
     """
-    user = speaker_name(user_name, taken=character.name)
-    speakers = [speaker_name(line.speaker, taken=character.name) for line in history]
-    turns = _turns(_opened(character, user, _said(history, speakers, group=group)))
-    too_long = PromptTooLong(_too_long(character, context_tokens, reply_tokens))
+    user = speaker_name(user_name, taken=character.called)
+    speakers = [speaker_name(line.speaker, taken=character.called) for line in history]
+    said = said_lines(history, speakers, group=group)
+    opening = greeting_text(character, user, greeting, scene=scene, group=group)
+    if opening and not (said and said[0][0]):  # the character did not speak first yet
+        said = [(True, Said(opening, stored=False)), *said]
+    turns = turns_of(said)
 
     @cache
     def cost(content: str) -> int:
         return count(content) + message_overhead
 
     room = context_tokens - reply_tokens - prompt_overhead
-    system = system_text(character, user)
-    system_cost = cost(system)
-    if system_cost > room:
-        raise too_long
-    fitting = _fitting(turns, room - system_cost, cost)
-    if fitting is None:
-        raise too_long
-    kept, used = fitting
-    dropped = sum(turn.lines for turn in turns) - sum(turn.lines for turn in kept)
-    if character.examples and kept == turns:
-        longer = system_text(character, user, examples=True)
+    planning = _Planning(character, user, scene, turns, tuple(notes), room, cost)
+    plan, kept_lore = _planned(planning, lore.entries)
+    if plan is None:
+        raise PromptTooLong(_too_long(character, context_tokens, reply_tokens))
+    system, tokens = plan.system, plan.cost
+    if character.examples and plan.kept == turns:
+        longer = system_text(character, user, examples=True, scene=scene, lore=kept_lore)
         longer_cost = cost(longer)
-        if longer_cost + used <= room:
-            system, system_cost = longer, longer_cost
+        if longer_cost + plan.used <= room:
+            system, tokens = longer, longer_cost + plan.used
 
     messages = [PromptMessage("system", system)]
-    messages += [message for turn in kept for message in turn.messages]
+    messages += [message for turn in plan.turns for message in turn.messages]
     present = [name for name, line in zip(speakers, history, strict=True) if not line.own]
+    lost = tuple(
+        Dropped(entry.key, entry.title, CONTEXT) for entry in lore.entries if entry not in kept_lore
+    )
     return Prompt(
         messages=tuple(messages),
         stop=_stops(character, reversed(present) if group else (), user),
-        tokens=system_cost + used + prompt_overhead,
-        dropped=dropped,
+        tokens=tokens + prompt_overhead,
+        dropped=sum(turn.lines for turn in turns) - sum(turn.lines for turn in plan.kept),
+        lore=tuple(kept_lore),
+        dropped_lore=lore.dropped + lost,
     )
 
 
-def system_text(character: Character, user_name: str, *, examples: bool = False) -> str:
+def system_text(
+    character: Character,
+    user_name: str,
+    *,
+    examples: bool = False,
+    scene: Scene = _NO_SCENE,
+    lore: Sequence[ActiveEntry] = (),
+) -> str:
     """The system message: who the character is, and one sentence on how it speaks.
 
     A card's own `system_prompt` replaces that sentence and the opening ({{original}} in it stands
@@ -175,171 +220,84 @@ def system_text(character: Character, user_name: str, *, examples: bool = False)
     the history: an instruction right before the reply is what characters repeat.
     """
 
-    def fill(text: str, original: str = "") -> str:
-        return clean_text(fill_macros(text, character.name, user_name, original))
+    def filled(text: str, original: str = "") -> str:
+        return clean_text(fill(text, Values(character.called, user_name, original, scene)))
 
-    manner = fill(HOW_TO_SPEAK)
-    card = (character.description, character.personality, character.scenario)
-    own = fill(character.system_prompt, original=manner)
-    parts = [own or f"You are {character.name}.", *map(fill, card)]
-    if not own:
-        parts.append(manner)
-    parts.append(fill(character.post_history_instructions))
+    manner = filled(HOW_TO_SPEAK)
+    own = filled(character.system_prompt, original=manner)
+    found = at_positions(lore)
+    parts = [
+        own or f"You are {character.called}.",
+        *found.get("before_char", ()),
+        *found.get("before_desc", ()),
+        filled(character.description),
+        *found.get("after_desc", ()),
+        filled(character.personality),
+        *found.get("personality", ()),
+        filled(character.scenario),
+        *found.get("scenario", ()),
+        *found.get("after_char", ()),
+        "" if own else manner,
+        filled(character.post_history_instructions),
+    ]
     text = "\n".join(part for part in parts if part)
-    if examples and (shown := _examples(character)):
-        text += f"\n\n{fill(EXAMPLES_HEADING)}\n\n{shown}"
+    if examples and (shown := _examples(character, scene)):
+        text += f"\n\n{filled(EXAMPLES_HEADING)}\n\n{shown}"
     return text
 
 
-def greeting_text(character: Character, user_name: str, index: int = 0) -> str:
+def greeting_text(
+    character: Character,
+    user_name: str,
+    index: int = 0,
+    *,
+    scene: Scene = _NO_SCENE,
+    group: bool = False,
+) -> str:
     """What the character says first, as shown and as it opens the history; empty if it waits.
 
-    `index` 0 is the greeting, 1 the first of the alternate greetings, and so on; an index past
-    the last is an `IndexError`.
+    `index` 0 is the greeting, 1 the first of the alternate greetings, and so on, behind which
+    stand, in a group, those that are only for groups; an index past the last is an `IndexError`.
     """
-    text = (character.greeting, *character.alternate_greetings)[index]
-    user = speaker_name(user_name, taken=character.name)
-    return clean_text(fill_macros(text, character.name, user))
+    text = character.greetings(group=group)[index]
+    user = speaker_name(user_name, taken=character.called)
+    return clean_text(fill(text, Values(character.called, user, scene=scene)))
 
 
 def fill_macros(text: str, name: str, user_name: str, original: str = "") -> str:
-    """`text` with {{char}}, {{user}}, {{original}}, <BOT> and <USER> replaced, in one pass."""
-    values = {"char": name, "bot": name, "user": user_name, "original": original}
-
-    def value(match: regex.Match[str]) -> str:
-        return values[(match[1] or match[2]).lower()]
-
-    return _MACRO.sub(value, text)
+    """`text` with {{char}}, {{user}}, {{original}} and all other macros replaced, in one pass."""
+    return fill(text, Values(name, user_name, original))
 
 
-def _examples(character: Character) -> str:
+def _planned(
+    planning: _Planning, lore: Sequence[ActiveEntry]
+) -> tuple[_Plan | None, list[ActiveEntry]]:
+    """A plan that fits, and the lore in it; no plan if it does not fit without any lore."""
+    kept = list(lore)
+    plan = planning.plan(kept)
+    full = plan is None or plan.kept != planning.turns
+    if full and any(entry.first_to_go for entry in kept):
+        kept = [entry for entry in kept if not entry.first_to_go]
+        plan = planning.plan(kept)
+    while plan is None and kept:
+        kept.remove(min(kept, key=lambda entry: entry.rank))
+        plan = planning.plan(kept)
+    return plan, kept
+
+
+def _examples(character: Character, scene: Scene) -> str:
     """The card's example dialogues; nobody real is named as having said a line of them."""
-    text = fill_macros(character.examples, character.name, NAMELESS.capitalize())
-    exchanges = (clean_text(part) for part in _EXAMPLE_START.split(text))
+    values = Values(character.called, NAMELESS.capitalize(), scene=scene)
+    exchanges = (
+        clean_text(part) for part in _EXAMPLE_START.split(fill(character.examples, values))
+    )
     return "\n\n".join(exchange for exchange in exchanges if exchange)
-
-
-def _said(
-    history: Sequence[Line], speakers: Sequence[str], *, group: bool
-) -> list[tuple[bool, _Said]]:
-    """Every line that says something, safe and labelled, with whether it is the character's."""
-    shown = []
-    for line, speaker in zip(history, speakers, strict=True):
-        if line.own or not group:
-            said = _Said(clean_text(line.text))
-        else:
-            said = _Said(one_line(line.text), label=f"{speaker}: ")
-        if said.text:
-            shown.append((line.own, said))
-    return shown
-
-
-def _opened(
-    character: Character, user: str, said: list[tuple[bool, _Said]]
-) -> list[tuple[bool, _Said]]:
-    """`said` with the greeting before it, unless the character already spoke first."""
-    greeting = greeting_text(character, user)
-    if not greeting or (said and said[0][0]):
-        return said
-    return [(True, _Said(greeting, stored=False)), *said]
-
-
-def _turns(said: Iterable[tuple[bool, _Said]]) -> list[_Turn]:
-    """Runs of lines as turns: what others said one after another, then the reply to it."""
-    turns: list[_Turn] = []
-    for own, line in said:
-        last = turns[-1] if turns else None
-        if own and last is not None:
-            turns[-1] = replace(last, reply=(*last.reply, line))
-        elif own:
-            turns.append(_Turn(reply=(line,)))
-        elif last is not None and not last.reply:
-            turns[-1] = replace(last, asked=(*last.asked, line))
-        else:
-            turns.append(_Turn(asked=(line,)))
-    return turns
-
-
-def _fitting(turns: list[_Turn], room: int, cost: Count) -> tuple[list[_Turn], int] | None:
-    """The newest of `turns` that fit, and what they cost; None if not even the newest message."""
-    kept: list[_Turn] = []
-    used = 0
-    if turns and turns[-1].asked:
-        newest = _fit_newest(turns[-1], room, cost)
-        if newest is None:
-            return None
-        kept.append(newest)
-        used = _cost_of(newest, cost)
-    if kept and kept[0] != turns[-1]:
-        return kept, used
-    for turn in reversed(turns[: len(turns) - len(kept)]):
-        needed = _cost_of(turn, cost)
-        if used + needed > room:
-            break
-        kept.append(turn)
-        used += needed
-    return kept[::-1], used
-
-
-def _fit_newest(turn: _Turn, room: int, cost: Count) -> _Turn | None:
-    """`turn` within `room` tokens: without its oldest lines, at worst the newest one shortened.
-
-    None if nothing of the newest line would be left.
-    """
-    if _cost_of(turn, cost) <= room:
-        return turn
-    room -= cost(_joined(turn.reply)) if turn.reply else 0
-    asked = _newest_lines(turn.asked, room, cost)
-    if len(asked) > 1 or cost(_joined(asked)) <= room:
-        return replace(turn, asked=asked)
-    cut = _cut_middle(asked[0], room, cost)
-    return None if cut is None else replace(turn, asked=(cut,))
-
-
-def _newest_lines(lines: tuple[_Said, ...], room: int, cost: Count) -> tuple[_Said, ...]:
-    """The longest end of `lines` that fits, or the last line alone."""
-    used, first = 0, len(lines)
-    while first > 0 and used <= room:
-        first -= 1
-        used += cost(str(lines[first]))
-    kept = lines[first:]
-    # Tokens do not add up exactly where lines join, so what was chosen is counted once more.
-    step = 1
-    while len(kept) > 1 and cost(_joined(kept)) > room:
-        kept = kept[min(step, len(kept) - 1) :]
-        step *= 2
-    return kept
-
-
-def _cut_middle(said: _Said, room: int, cost: Count) -> _Said | None:
-    """`said` with as much of its middle replaced by a gap as `room` demands; None if all of it."""
-    pieces = graphemes(said.text)
-    keep, needed = len(pieces), cost(str(said))
-    while needed > room:
-        keep = int(keep * min(0.95, max(room, 0) / needed))
-        if keep < 2:
-            return None
-        head = "".join(pieces[: keep - keep // 2]).rstrip()
-        tail = "".join(pieces[len(pieces) - keep // 2 :]).lstrip()
-        cut = replace(said, text=head + GAP + tail)
-        needed = cost(str(cut))
-        if needed <= room:
-            return cut
-    return said
-
-
-def _joined(lines: Iterable[_Said]) -> str:
-    return "\n".join(map(str, lines))
-
-
-def _cost_of(turn: _Turn, cost: Count) -> int:
-    return sum(cost(message.content) for message in turn.messages)
 
 
 def _stops(character: Character, speakers: Iterable[str], user: str) -> tuple[str, ...]:
     """The beginnings of other speakers' lines, the likeliest first, and of the character's own."""
     names = list(dict.fromkeys((user, *speakers)))[:MAX_SPEAKER_STOPS]
-    return tuple(dict.fromkeys(f"\n{name}:" for name in (*names, character.name)))
+    return tuple(dict.fromkeys(f"\n{name}:" for name in (*names, character.called)))
 
 
 def _too_long(character: Character, context_tokens: int, reply_tokens: int) -> str:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from persona_prompts.cards.pictures import drawn
 from persona_prompts.cast import SHIPPED, Cast
 from persona_prompts.character import CharacterError
 from persona_prompts.prompt import build_prompt
@@ -142,3 +144,17 @@ def test_the_shipped_cast() -> None:
         assert [message.role for message in prompt.messages] == ["system", "assistant"]
         assert "{{" not in prompt.messages[0].content
         assert character.greeting not in prompt.messages[0].content
+
+
+def test_pictures_are_cards_unless_they_stand_beside_one(tmp_path: Path) -> None:
+    corpus = Path(__file__).with_name("cards")
+    shutil.copy(corpus / "v3-plain.png", tmp_path / "ursel.PNG")
+    shutil.copy(corpus / "v2-indexed.png", tmp_path / "corvin.png")
+    (tmp_path / "holiday.png").write_bytes(drawn("holiday"))
+    write(tmp_path, "ada", "Ada")
+    (tmp_path / "ada.png").write_bytes(drawn("ada"))
+    cast = Cast(tmp_path)
+    assert cast.ids() == ["ada", "corvin", "ursel"]
+    assert cast.get("Corvin").name == "Corvin"
+    assert len(cast.problems) == 1
+    assert "holiday.png is a picture without a character card" in cast.problems[0]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from persona_prompts.character import SUMMARY_LENGTH, CharacterError, read_character
+from persona_prompts.prompt import build_prompt
 
 
 def write(file: Path, **data: Any) -> Path:
@@ -104,12 +105,14 @@ def test_a_bad_field_is_one_sentence(tmp_path: Path, data: dict[str, Any], field
         (b"\xff\xfe", "not UTF-8"),
         (b"[]", "must be an object"),
         (b"{}", 'spec must be "chara_card_v2"'),
-        (b'{"spec": "chara_card_v3", "data": {"name": "A"}}', 'spec must be "chara_card_v2"'),
+        (b'{"spec": "chara_card", "data": {"name": "A"}}', 'spec must be "chara_card_v2"'),
+        (b'{"spec": 2, "name": "A"}', 'spec must be "chara_card_v2"'),
+        (b'{"spec": "chara_card_v3", "name": "A"}', "data is missing"),
         (b'{"spec": "chara_card_v2"}', "data is missing"),
         (b'{"spec": "chara_card_v2", "data": 1}', "data must be an object"),
         (b'{"spec": "chara_card_v2", "data": {}}', "data.name is missing"),
         (b"[" * 200_000, "nested too deep"),
-        (b" " * (512 * 1024 + 1), "larger than 512 KiB"),
+        (b" " * (4 * 1024 * 1024 + 1), "larger than 4 MiB"),
     ],
 )
 def test_a_bad_file_is_one_sentence(tmp_path: Path, content: bytes, said: str) -> None:
@@ -130,3 +133,47 @@ def test_missing_unreadable_and_misnamed(tmp_path: Path) -> None:
         read_character(tmp_path / "folder.json")
     with pytest.raises(CharacterError, match="small letters, digits and hyphens"):
         read_character(write(tmp_path / "Ada Lovelace.json"))
+
+
+def test_what_only_v3_knows(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "thorn.json",
+        name="Professor Thorn",
+        nickname="Addie",
+        creator_notes="Teaches. Twice.",
+        creator_notes_multilingual={"en": "Teaches ghosts.", "de": "Lehrt."},
+        group_only_greetings=["A whole class!", ""],
+        first_mes="I am {{char}}.",
+        tags=["NSFW"],
+    )
+    text = file.read_text().replace("chara_card_v2", "chara_card_v3")
+    file.write_text(text)
+    character = read_character(file)
+    assert (character.name, character.called) == ("Professor Thorn", "Addie")
+    assert character.aliases == ("Addie",)
+    assert character.greetings() == ("I am {{char}}.",)
+    assert character.greetings(group=True) == ("I am {{char}}.", "A whole class!")
+    assert character.summary == character.creator_notes == "Teaches ghosts."
+    assert character.age_restricted
+    assert character.file == file
+    prompt = build_prompt(
+        character, [], group=True, user_name="addie", count=len, context_tokens=4000,
+        reply_tokens=100,
+    )  # fmt: skip
+    assert prompt.messages[0].content.startswith("You are Addie.")
+    assert prompt.messages[1].content == "I am Addie."
+    assert prompt.stop == ("\nsomeone:", "\nAddie:")
+    assert "ghosts" not in prompt.messages[0].content
+
+
+def test_v2_knows_nothing_of_v3(tmp_path: Path) -> None:
+    character = read_character(write(tmp_path / "ada.json", nickname=7, group_only_greetings="x"))
+    assert character.called == "Ada"
+
+
+@pytest.mark.parametrize("nickname", ["two\nlines", "Ada:", "x" * 33])
+def test_a_nickname_is_a_name(tmp_path: Path, nickname: str) -> None:
+    file = write(tmp_path / "ada.json", nickname=nickname)
+    file.write_text(file.read_text().replace("chara_card_v2", "chara_card_v3"))
+    with pytest.raises(CharacterError, match=r"data\.nickname must be one line"):
+        read_character(file)

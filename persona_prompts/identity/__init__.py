@@ -1,0 +1,1 @@
+"""Who introduces itself, unasked, and what else a character says again and again."""

@@ -1,0 +1,1 @@
+"""Lorebooks of cards and channels: knowledge that enters the prompt when it is spoken of."""
