@@ -37,6 +37,7 @@ class Channel:
     mode: str | None
     sampling: dict[str, object]  # only what was set for this channel
     scene_start: int  # messages with a greater id belong to the present scene
+    parent_key: str | None = None  # of a thread: the key of the channel that it hangs under
 
     @property
     def group(self) -> bool:
@@ -51,24 +52,34 @@ class Channels:
         self._connection = connection
 
     async def seen(
-        self, key: str, *, guild_key: str | None, name: str, kind: ChannelKind
+        self,
+        key: str,
+        *,
+        guild_key: str | None,
+        name: str,
+        kind: ChannelKind,
+        parent_key: str | None = None,
     ) -> Channel:
         """The channel `key`, created at the first sight of it; name, kind and guild are refreshed.
 
-        Nothing is written when nothing changed, so it may be called for every message.
+        A `parent_key` of None leaves the one that is known. Nothing is written when nothing
+        changed, so it may be called for every message.
         """
         key, name = storable(key), storable(name)
-        guild_key = storable_or_none(guild_key)
+        guild_key, parent_key = storable_or_none(guild_key), storable_or_none(parent_key)
         channel = await self.get(key)
-        if channel is not None and _looks(channel) == (guild_key, name, kind):
+        same = channel is not None and _looks(channel) == (guild_key, name, kind)
+        if channel is not None and same and parent_key in (None, channel.parent_key):
             return channel
         async with self._connection.transaction() as connection:
             [row] = await connection.execute_fetchall(
-                """INSERT INTO channels (key, guild_key, name, kind) VALUES (?, ?, ?, ?)
+                """INSERT INTO channels (key, guild_key, name, kind, parent_key)
+                   VALUES (?, ?, ?, ?, ?)
                    ON CONFLICT (key) DO UPDATE
-                   SET guild_key = excluded.guild_key, name = excluded.name, kind = excluded.kind
+                   SET guild_key = excluded.guild_key, name = excluded.name, kind = excluded.kind,
+                       parent_key = coalesce(excluded.parent_key, parent_key)
                    RETURNING *""",
-                (key, guild_key, name, kind),
+                (key, guild_key, name, kind, parent_key),
             )
         return _channel(row)
 
@@ -85,6 +96,14 @@ class Channels:
     async def all(self) -> list[Channel]:
         """Every channel ever seen, in the order of first sight."""
         rows = await self._connection.rows("SELECT * FROM channels ORDER BY id")
+        return [_channel(row) for row in rows]
+
+    async def with_messages(self) -> list[Channel]:
+        """Every channel of which anything is remembered, in the order of first sight."""
+        rows = await self._connection.rows(
+            """SELECT * FROM channels AS c
+               WHERE EXISTS (SELECT 1 FROM messages WHERE channel_id = c.id) ORDER BY id"""
+        )
         return [_channel(row) for row in rows]
 
     async def set(
@@ -125,7 +144,18 @@ class Channels:
                    WHERE id = ? RETURNING *""",
                 (channel_id,),
             )
-            return _the_channel(list(rows), channel_id)
+            channel = _the_channel(list(rows), channel_id)
+            # `Messages.scenes` wants to know where the earlier ones began, too.
+            await connection.execute_fetchall(
+                "INSERT OR IGNORE INTO scenes (channel_id, start) SELECT ?1, ?2 WHERE ?2 > 0",
+                (channel_id, channel.scene_start),
+            )
+            return channel
+
+
+def no_channel(channel_id: int) -> DatabaseError:
+    """What a method says to an id that stands for no channel."""
+    return DatabaseError(f"The database has no channel with the id {channel_id}.")
 
 
 def _looks(channel: Channel) -> tuple[str | None, str, ChannelKind]:
@@ -134,7 +164,7 @@ def _looks(channel: Channel) -> tuple[str | None, str, ChannelKind]:
 
 def _the_channel(rows: list[sqlite3.Row], channel_id: int) -> Channel:
     if not rows:
-        raise DatabaseError(f"The database has no channel with the id {channel_id}.")
+        raise no_channel(channel_id)
     return _channel(rows[0])
 
 
@@ -150,4 +180,5 @@ def _channel(row: sqlite3.Row) -> Channel:
         mode=row["mode"],
         sampling=json.loads(row["sampling"]),
         scene_start=row["scene_start"],
+        parent_key=row["parent_key"],
     )

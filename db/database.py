@@ -18,9 +18,12 @@ from db.connection import (
     primary_code,
     to_the_end,
 )
+from db.consent import Consent
+from db.feedback import Feedback
 from db.messages import Messages
 from db.migration import check, migrate, read_migrations
 from db.privacy import Privacy
+from db.rewriting import Rewriting
 
 __all__ = ["Database", "DatabaseError"]
 
@@ -35,6 +38,9 @@ class Database:
         self._connection = connection
         self.channels = Channels(connection)
         self.messages = Messages(connection)
+        self.feedback = Feedback(connection)
+        self.rewriting = Rewriting(connection)
+        self.consent = Consent(connection)
         self.privacy = Privacy(connection)
 
     @classmethod

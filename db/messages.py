@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import aiosqlite
 
@@ -270,6 +270,20 @@ class Messages:
         )
         return [message_from(row) for row in reversed(rows)]
 
+    async def scenes(self, channel_id: int) -> AsyncIterator[list[Message]]:
+        """Everything in a channel, scene by scene, each as `history` would show it; oldest first.
+
+        Scenes of which nothing is left are skipped. Each is read when it is its turn, so that a
+        long log need not fit into memory.
+        """
+        rows = await self._connection.rows(
+            "SELECT start FROM scenes WHERE channel_id = ? ORDER BY start", (channel_id,)
+        )
+        starts = [0, *(row["start"] for row in rows)]
+        for start, end in zip(starts, [*starts[1:], NO_END], strict=True):
+            if scene := await self._connection.rows(SCENE, (channel_id, start, end)):
+                yield [message_from(row) for row in scene]
+
     async def owed(self, channel_id: int | None = None, *, since: float) -> list[Message]:
         """Questions from `since` on that still wait for a reply, oldest first."""
         if channel_id is None:
@@ -307,6 +321,14 @@ HISTORY = (
       AND (m.state = 'complete' OR m.content <> '')
     ORDER BY m.place DESC, m.id DESC LIMIT ?"""
 )
+SCENE = (
+    SELECT_MESSAGE
+    + """
+    WHERE m.channel_id = ? AND m.place > ? AND m.place <= ?
+      AND (m.state = 'complete' OR m.content <> '')
+    ORDER BY m.place, m.id"""
+)
+NO_END = 2**63 - 1  # no message has a greater id
 # A message that is gone counts as a question at its own place.
 HISTORY_END = "AND (m.place, m.id) <= (coalesce((SELECT place FROM messages WHERE id = ?), ?), ?)"
 OWED = (

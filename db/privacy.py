@@ -2,54 +2,128 @@
 
 from __future__ import annotations
 
+import sqlite3
+from dataclasses import dataclass
+
 from db.connection import SerialConnection
+from db.consent import WITHDRAW_DIRECT_MESSAGES
 from db.message_record import SELECT_MESSAGE, message_from
 from db.values import storable
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How much is held of a person."""
+
+    messages: int
+    votes: int
+
+
 class Privacy:
-    """Export and deletion by author. Every method raises `DatabaseError`."""
+    """Count, export and deletion by author. Every method raises `DatabaseError`."""
 
     def __init__(self, connection: SerialConnection) -> None:
         self._connection = connection
 
-    async def forget_author(self, author_key: str) -> int:
-        """Delete all messages of a person and return how many there were.
+    async def held_of(self, author_key: str) -> Held:
+        """How much is held of a person."""
+        author_key = storable(author_key)
+        [row] = await self._connection.rows(COUNTED, (author_key, author_key))
+        return Held(messages=row["messages"], votes=row["votes"])
 
-        Replies to them stay, as the character's own words, but no longer say whom they answered.
+    async def forget_author(self, author_key: str) -> int:
+        """Delete what is held of a person and return how many messages there were.
+
+        Their messages and votes go, what they agreed to, and their name on direct messages.
+        Replies to them stay, as the character's own words, but no longer say whom they answered;
+        variants of such replies that are not shown go too. What they decided for a server as its
+        administrator stays in force without their name. One thing is kept: that they opted out of
+        training, with their key and no date, so that being forgotten does not opt them in again.
+
         The text is overwritten in the file, and the write-ahead log is emptied, so that nothing of
         it can be read from the disk's files afterwards (while another process reads the database,
         the log is emptied later).
         """
+        author_key = storable(author_key)
         async with self._connection.transaction() as connection:
+            for statement in BEFORE_THEIR_MESSAGES:
+                await connection.execute_fetchall(statement, (author_key,))
             deleted = await connection.execute_fetchall(
                 "DELETE FROM messages WHERE author_key = ? AND role = 'user' RETURNING id",
-                (storable(author_key),),
+                (author_key,),
             )
             count = len(list(deleted))
         await self._connection.empty_log()
         return count
 
-    async def export_author(self, author_key: str) -> list[dict[str, object]]:
-        """All messages of a person, oldest first, as values that JSON can hold."""
-        rows = await self._connection.rows(
-            f"""SELECT said.*, c.key AS channel_key, c.name AS channel_name
-                FROM ({SELECT_MESSAGE} WHERE m.author_key = ? AND m.role = 'user') AS said
-                JOIN channels AS c ON c.id = said.channel_id ORDER BY said.id""",
-            (storable(author_key),),
-        )
-        exported: list[dict[str, object]] = []
-        for row in rows:
-            message = message_from(row)
-            exported.append(
-                {
-                    "channel": row["channel_key"],
-                    "channel_name": row["channel_name"],
-                    "author_name": message.author_name,
-                    "content": message.content,
-                    "created_at": message.created_at,
-                    "edited_at": message.edited_at,
-                    "post_ids": list(message.post_ids),
-                }
-            )
-        return exported
+    async def export_author(self, author_key: str) -> dict[str, object]:
+        """All that is held of a person, as values that JSON can hold, oldest first.
+
+        {"author_key", "messages": [{"channel", "channel_name", "author_name", "content",
+        "created_at", "edited_at", "post_ids"}, …], "votes": [{"channel", "channel_name", "reply",
+        "liked", "created_at"}, …], "consent": {"training": true, false or null, "decided_at",
+        "servers": [{"server", "allowed", "decided_at"}, …]}}. Times are Unix seconds in UTC. All of
+        one moment: nothing is written in between.
+        """
+        author_key = storable(author_key)
+        async with self._connection.transaction() as connection:
+            said = await connection.execute_fetchall(MESSAGES, (author_key,))
+            votes = await connection.execute_fetchall(VOTES, (author_key,))
+            own_word = await connection.execute_fetchall(OWN_WORD, (author_key,))
+            servers = await connection.execute_fetchall(SERVERS, (author_key,))
+        training: dict[str, object] = {"training": None, "decided_at": None}
+        for row in own_word:
+            training = {"training": bool(row["allowed"]), "decided_at": row["decided_at"]}
+        return {
+            "author_key": author_key,
+            "messages": [_message(row) for row in said],
+            "votes": [{**dict(row), "liked": bool(row["liked"])} for row in votes],
+            "consent": {
+                **training,
+                "servers": [{**dict(row), "allowed": bool(row["allowed"])} for row in servers],
+            },
+        }
+
+
+COUNTED = """
+    SELECT (SELECT count(*) FROM messages WHERE author_key = ? AND role = 'user') AS messages,
+           (SELECT count(*) FROM votes WHERE voter_key = ?) AS votes"""
+MESSAGES = f"""
+    SELECT said.*, c.key AS channel_key, c.name AS channel_name
+    FROM ({SELECT_MESSAGE} WHERE m.author_key = ? AND m.role = 'user') AS said
+    JOIN channels AS c ON c.id = said.channel_id ORDER BY said.id"""
+VOTES = """
+    SELECT c.key AS channel, c.name AS channel_name, coalesce(w.content, m.content) AS reply,
+           v.liked, v.created_at
+    FROM votes AS v
+    JOIN messages AS m ON m.id = v.message_id
+    JOIN channels AS c ON c.id = v.channel_id
+    LEFT JOIN variants AS w ON w.id = v.variant_id
+    WHERE v.voter_key = ? ORDER BY v.message_id"""
+OWN_WORD = "SELECT allowed, decided_at FROM author_consent WHERE author_key = ?"
+SERVERS = """
+    SELECT guild_key AS server, allowed, decided_at FROM server_consent
+    WHERE decided_by = ? ORDER BY guild_key"""
+BEFORE_THEIR_MESSAGES = (
+    # A direct message is named after the person.
+    """UPDATE channels SET name = 'direct message' WHERE kind = 'dm' AND id IN
+       (SELECT channel_id FROM messages WHERE author_key = ? AND role = 'user')""",
+    "DELETE FROM votes WHERE voter_key = ?",
+    WITHDRAW_DIRECT_MESSAGES,
+    "UPDATE server_consent SET decided_by = NULL WHERE decided_by = ?",
+    "DELETE FROM author_consent WHERE author_key = ? AND allowed = 1",
+    "UPDATE author_consent SET decided_at = NULL WHERE author_key = ?",
+)
+
+
+def _message(row: sqlite3.Row) -> dict[str, object]:
+    message = message_from(row)
+    return {
+        "channel": row["channel_key"],
+        "channel_name": row["channel_name"],
+        "author_name": message.author_name,
+        "content": message.content,
+        "created_at": message.created_at,
+        "edited_at": message.edited_at,
+        "post_ids": list(message.post_ids),
+    }

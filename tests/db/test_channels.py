@@ -6,7 +6,7 @@ import pytest
 
 from db.channels import Channel
 from db.database import Database, DatabaseError
-from tests.db.conftest import answer, ask, texts
+from tests.db.conftest import answer, ask, begin, texts
 
 
 async def test_a_channel_is_created_once_and_its_name_followed(
@@ -100,3 +100,43 @@ async def test_a_new_scene_twice_never_goes_back(database: Database, channel: Ch
     before = await database.channels.new_scene(channel.id)
     await database.messages.delete_post(1)
     assert await database.channels.new_scene(channel.id) == before
+
+
+async def test_channels_of_which_something_is_remembered(
+    database: Database, channel: Channel
+) -> None:
+    other = await database.channels.seen("discord:2", guild_key=None, name="dm", kind="dm")
+    assert await database.channels.with_messages() == []
+    await ask(database, other, post_id=1)
+    assert await database.channels.with_messages() == [other]
+    await ask(database, channel)
+    assert await database.channels.with_messages() == [channel, other]
+    await database.messages.delete_post(1)
+    assert await database.channels.with_messages() == [channel]
+
+
+async def test_every_scene_is_read_in_its_bounds(database: Database, channel: Channel) -> None:
+    async def scenes() -> list[list[str]]:
+        return [texts(scene) async for scene in database.messages.scenes(channel.id)]
+
+    assert await scenes() == []
+    await database.channels.new_scene(channel.id)  # of nothing
+    first = await ask(database, channel, "one", post_id=1)
+    elsewhere = await database.channels.seen("discord:2", guild_key=None, name="dm", kind="dm")
+    await ask(database, elsewhere, "not here")
+    await database.channels.new_scene(channel.id)
+    await answer(database, channel, first.id, "late answer")  # stands with its question
+    await begin(database, channel, first.id)  # shows nothing yet
+    await database.channels.new_scene(channel.id)
+    await database.channels.new_scene(channel.id)  # twice
+    question = await ask(database, channel, "two")
+    await ask(database, channel, "meanwhile")
+    await answer(database, channel, question.id, "answer")
+    assert await scenes() == [["one", "late answer"], ["two", "answer", "meanwhile"]]
+    channel = await database.channels.new_scene(channel.id)
+    await ask(database, channel, "three", author="discord:8")
+    whole = [m async for scene in database.messages.scenes(channel.id) for m in scene]
+    assert [m.author_key for m in whole][-1] == "discord:8"
+    assert (await scenes())[-1] == texts(await database.messages.history(channel, limit=9))
+    await database.privacy.forget_author("discord:7")
+    assert await scenes() == [["late answer"], ["answer"], ["three"]]

@@ -67,8 +67,9 @@ async def test_any_text_is_stored(
     edited = await database.messages.edit(1, text + "!", 2)
     assert edited is not None
     assert edited.content == stored + "!"
-    [exported] = await database.privacy.export_author(text)
-    assert exported["content"] == stored + "!"
+    exported = (await database.privacy.export_author(text))["messages"]
+    assert isinstance(exported, list)
+    assert [entry["content"] for entry in exported] == [stored + "!"]
     reply = await begin(database, channel, said.id)
     await database.messages.show(reply.id, text)
     await database.messages.finish_reply(reply.id, text, finish_reason="stop", adapter=text)

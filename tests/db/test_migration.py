@@ -9,6 +9,7 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
+from db.database import Database
 from db.migration import APPLICATION_ID, Migration, migrate, read_migrations
 
 
@@ -117,5 +118,49 @@ def test_a_gap_in_the_numbers_is_an_error(folder: Path) -> None:
 
 async def test_the_shipped_scripts_apply(raw: aiosqlite.Connection, tmp_path: Path) -> None:
     await migrate(raw, tmp_path, read_migrations())
-    assert {"channels", "messages", "posts"} <= set(await tables(raw))
+    assert {"channels", "messages", "posts", "variants", "votes"} <= set(await tables(raw))
     assert await values(raw, "PRAGMA integrity_check") == ["ok"]
+
+
+async def test_a_database_of_the_first_version_keeps_what_it_holds(tmp_path: Path) -> None:
+    file = tmp_path / "troupe.sqlite3"
+    async with aiosqlite.connect(file, isolation_level=None) as raw:
+        await migrate(raw, file, read_migrations()[:1])
+        for statement in FIRST_VERSION:
+            await raw.execute(statement)
+    async with await Database.open(file) as database:
+        [tavern, thread] = await database.channels.all()
+        assert (tavern.persona, tavern.scene_start, tavern.parent_key) == ("bramble", 2, None)
+        scenes = [
+            [message.content for message in scene]
+            async for scene in database.messages.scenes(tavern.id)
+        ]
+        assert scenes == [["Hello?", "Ahoy."], ["Back again."]]
+        assert await database.messages.newest_post(tavern.id) == 77
+        # Nobody was asked before, so nothing may be learnt from.
+        assert not await database.consent.trainable(tavern)
+        await database.consent.set_server("discord:9", True, by="discord:1")
+        assert await database.consent.trainable(tavern)
+        assert not await database.consent.trainable(thread)
+        await database.feedback.vote(2, voter_key="discord:7", liked=True, created_at=4.0)
+        assert await database.feedback.votes(tavern.id) == {2: (1, 0)}
+        assert await database.privacy.forget_author("discord:7") == 2
+        assert await database.messages.count(tavern.id) == 1
+    async with await Database.open(file) as database:  # and once more, as it is now
+        assert await database.consent.server("discord:9") is True
+
+
+FIRST_VERSION = (
+    """INSERT INTO channels (key, guild_key, name, kind, persona, scene_start, heard_up_to)
+       VALUES ('discord:1', 'discord:9', 'tavern', 'guild', 'bramble', 2, 77)""",
+    """INSERT INTO channels (key, guild_key, name, kind)
+       VALUES ('discord:2', 'discord:9', 'old thread', 'thread')""",
+    """INSERT INTO messages (channel_id, role, author_key, author_name, content, created_at)
+       VALUES (1, 'user', 'discord:7', 'Ann', 'Hello?', 1.0)""",
+    """INSERT INTO messages (channel_id, role, author_key, author_name, content, created_at,
+                             persona, answers, reply_to)
+       VALUES (1, 'character', 'persona:mirela', 'Mirela', 'Ahoy.', 2.0, 'mirela', 1, 1)""",
+    """INSERT INTO messages (channel_id, role, author_key, author_name, content, created_at)
+       VALUES (1, 'user', 'discord:7', 'Ann', 'Back again.', 3.0)""",
+    "INSERT INTO posts (post_id, message_id, position) VALUES (77, 3, 0)",
+)

@@ -12,6 +12,25 @@ from db.database import Database
 Query = Callable[[Database, Channel], Awaitable[object]]
 
 
+async def vote(database: Database, channel: Channel) -> None:
+    await database.feedback.vote(1, voter_key="a", liked=True, created_at=1.0)
+    await database.feedback.vote(1, voter_key="a", liked=None, created_at=2.0)
+
+
+async def add_and_choose(database: Database, channel: Channel) -> None:
+    reply = await database.messages.add_said(
+        channel.id, persona="p", persona_name="P", content="one", created_at=1.0
+    )
+    other = await database.feedback.add_variant(
+        reply.id, "two", adapter=None, sampling=None, finish_reason=None, created_at=2.0
+    )
+    await database.feedback.choose(other.id)
+
+
+async def all_scenes(database: Database, channel: Channel) -> list[object]:
+    return [scene async for scene in database.messages.scenes(channel.id)]
+
+
 @pytest.mark.parametrize(
     ("query", "index"),
     [
@@ -36,8 +55,25 @@ Query = Callable[[Database, Channel], Awaitable[object]]
             ),
             "messages_by_reply_to (reply_to=?)",
         ),
-        (lambda d, c: d.privacy.forget_author("a"), "messages_by_author (author_key=?)"),
-        (lambda d, c: d.privacy.export_author("a"), "messages_by_author (author_key=?)"),
+        (lambda d, c: d.privacy.forget_author("a"), "messages_by_author (author_key=? AND role"),
+        (lambda d, c: d.privacy.forget_author("a"), "votes_by_person (voter_key=?)"),
+        (lambda d, c: d.privacy.forget_author("a"), "server_consent_by_person (decided_by=?)"),
+        (lambda d, c: d.privacy.export_author("a"), "messages_by_author (author_key=? AND role"),
+        (lambda d, c: d.privacy.export_author("a"), "votes_by_person (voter_key=?)"),
+        (lambda d, c: d.privacy.held_of("a"), "COVERING INDEX messages_by_author (author_key=?"),
+        (lambda d, c: d.privacy.held_of("a"), "COVERING INDEX votes_by_person (voter_key=?)"),
+        (lambda d, c: d.consent.trainable(c), "said USING PRIMARY KEY (guild_key=?)"),
+        (lambda d, c: d.consent.trainable(c), "parent USING INDEX"),
+        (lambda d, c: d.consent.author("a"), "author_consent USING PRIMARY KEY"),
+        (lambda d, c: d.consent.set_author("a", False), "server_consent_by_person (decided_by=?)"),
+        (lambda d, c: d.feedback.variants(5), "variants_of_message (message_id=?)"),
+        (lambda d, c: d.feedback.of_channel(c.id), "variants_in_channel (channel_id=?)"),
+        (lambda d, c: d.feedback.votes(c.id), "votes_in_channel (channel_id=?)"),
+        (lambda d, c: d.feedback.votes(c.id), "variants_chosen (message_id=?)"),
+        (lambda d, c: d.feedback.votes_cast(c.id), "votes_in_channel (channel_id=?)"),
+        (vote, "votes USING PRIMARY KEY (message_id=? AND voter_key=?"),
+        (add_and_choose, "variants_chosen (message_id=?)"),
+        (all_scenes, "messages_in_place (channel_id=? AND place>? AND place<?)"),
     ],
 )
 async def test_uses_an_index(
@@ -67,6 +103,12 @@ async def test_foreign_keys_are_followed_through_indices(database: Database) -> 
             ("messages", "reply_to"),
             ("messages", "channel_id"),
             ("posts", "message_id"),
+            ("variants", "message_id"),
+            ("variants", "channel_id"),
+            ("votes", "message_id"),
+            ("votes", "channel_id"),
+            ("votes", "variant_id"),
+            ("scenes", "channel_id"),
         ):
             [step] = await connection.execute_fetchall(
                 f"EXPLAIN QUERY PLAN SELECT 1 FROM {table} WHERE {column} = 1"
