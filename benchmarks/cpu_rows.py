@@ -22,9 +22,9 @@ from benchmarks.decoding import (
     with_threads,
 )
 from benchmarks.figures import Figure, not_measured
-from benchmarks.gguf_adapters import write_gguf
 from benchmarks.machine import Load, read_bandwidth
 from benchmarks.workload import RANK, peft_model, publish_adapters, read_chats
+from finetune.exporting.gguf_lora import write_lora
 from inference.adapters import AdapterRegistry
 from inference.base_model import embedded_gguf
 from inference.client import InferenceClient
@@ -297,7 +297,9 @@ class CpuRows:
             python = plan.llama_cpp
             other_engines.check_peer(python, "llama_cpp", "llama-cpp-python==0.3.36")
             files = [
-                write_gguf(a, plan.loaded.model.config, plan.folder / f"{a.name}.gguf")
+                write_lora(
+                    a, plan.loaded.model.config, plan.folder / f"{a.name}.gguf", torch.float16
+                )
                 for a in self.adapters[:ADAPTERS]
             ]
             job = {

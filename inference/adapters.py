@@ -4,11 +4,15 @@ An adapter version is the folder `NAME/VERSION/` with PEFT's `adapter_config.jso
 `adapter_model.safetensors`, and `troupe.json` beside them. It never changes after it was published.
 The file `NAME/current` holds the promoted version; replacing that file is the whole promotion, so a
 reader sees the old version or the new one and nothing between.
+
+One adapter comes with the project, for the embedded model: version 0 of `default`, which the name
+stands for until another is promoted.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -16,19 +20,25 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from config import PromptFormatName
 from inference.types import InferenceError
 
 BASE = "base"
 DEFAULT = "default"
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+SHIPPED = Path(__file__).with_name("shipped_adapter")
+SHIPPED_VERSION = 0
 CARD_FILE = "troupe.json"
+_SOFT_PROMPT = "PROMPT_TUNING"  # as PEFT calls it
 _CURRENT_FILE = "current"
 _PICKLES = ("adapter_model.bin", "pytorch_model.bin", "adapter_model.pt", "adapter_model.pth")
+OWN_FORMAT = "tokenizer"  # the name under which a tokenizer's own template is known
+_FORMATS = {*get_args(PromptFormatName), OWN_FORMAT}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -75,9 +85,19 @@ class AdapterInfo:
 class AdapterRegistry:
     """The adapters under one folder. Every call reads the disk, so a promotion is seen at once."""
 
-    def __init__(self, folder: Path, elsewhere: Collection[str] = ()) -> None:
-        """`elsewhere` are names that a remote server knows; there is nothing of them here."""
+    def __init__(
+        self,
+        folder: Path,
+        elsewhere: Collection[str] = (),
+        *,
+        shipped: Path | None = SHIPPED,
+    ) -> None:
+        """`elsewhere` are names that a remote server knows; there is nothing of them here.
+
+        `shipped` is the folder of version 0 of `default`.
+        """
         self._folder = folder
+        self._shipped = shipped if shipped is not None and shipped.is_dir() else None
         self._elsewhere = frozenset(elsewhere) - {BASE, DEFAULT}
 
     def names(self) -> list[str]:
@@ -90,11 +110,12 @@ class AdapterRegistry:
         return [BASE, DEFAULT, *sorted(found | self._elsewhere)]
 
     def versions(self, name: str) -> list[int]:
-        """The published versions of `name`, oldest first."""
+        """The published versions of `name`, oldest first, after the one that was shipped."""
+        shipped = [SHIPPED_VERSION] if name == DEFAULT and self._shipped else []
         folder = self._folder / name
         if not _NAME.fullmatch(name) or not folder.is_dir():
-            return []
-        return sorted(
+            return shipped
+        return shipped + sorted(
             int(entry.name) for entry in folder.iterdir() if re.fullmatch(r"[1-9]\d*", entry.name)
         )
 
@@ -113,14 +134,14 @@ class AdapterRegistry:
         """The version that `name` (`pirate`, `pirate@3`, `base`, `default`) stands for now.
 
         None where there is no adapter here: `base`, `default` while nothing has been promoted to
-        it, and what is elsewhere.
+        it and the shipped one is not for this model, and what is elsewhere.
         Raises `AdapterError` for anything that cannot be used with the model of
         `base_fingerprint`.
         """
         if name == BASE or name in self._elsewhere:
             return None
         stem, _, wanted = name.partition("@")
-        if not _NAME.fullmatch(stem) or (wanted and not re.fullmatch(r"[1-9]\d{0,8}", wanted)):
+        if not _NAME.fullmatch(stem) or (wanted and not re.fullmatch(r"0|[1-9]\d{0,8}", wanted)):
             raise AdapterError(
                 f"{name!r} is not an adapter's name; names are lower-case letters, digits, - and _,"
                 " with @ and a number for one version."
@@ -137,7 +158,22 @@ class AdapterRegistry:
             known = ", ".join(map(str, versions))
             raise AdapterError(f"Adapter {stem!r} has no version {wanted}; it has {known}.")
         version = int(wanted) if wanted else self.promoted(stem)
+        if version == SHIPPED_VERSION and not wanted and not self._ships_for(base_fingerprint):
+            return None
         return self.resolve_version(stem, version, base_fingerprint)
+
+    def _ships_for(self, base_fingerprint: str | None) -> bool:
+        """Whether the shipped adapter was made for that model."""
+        if base_fingerprint is None:
+            return True
+        folder = self.folder_of(DEFAULT, SHIPPED_VERSION)
+        return check_folder(folder, DEFAULT, None).base_fingerprint == base_fingerprint
+
+    def folder_of(self, name: str, version: int) -> Path:
+        """Where a version lies, if it exists."""
+        if name == DEFAULT and version == SHIPPED_VERSION and self._shipped is not None:
+            return self._shipped
+        return self._folder / name / str(version)
 
     def promoted(self, name: str) -> int:
         """The version that the bare name stands for: the promoted one, else the newest."""
@@ -145,14 +181,14 @@ class AdapterRegistry:
         try:
             current = int((self._folder / name / _CURRENT_FILE).read_text(encoding="ascii"))
         except (FileNotFoundError, ValueError):
-            current = 0  # no promotion yet, or a torn file: the newest version serves
+            current = -1  # no promotion yet, or a torn file: the newest version serves
         return current if current in versions else versions[-1]
 
     def resolve_version(
         self, name: str, version: int, base_fingerprint: str | None = None
     ) -> AdapterInfo:
         """One version, checked as `check_folder` does."""
-        folder = self._folder / name / str(version)
+        folder = self.folder_of(name, version)
         card = check_folder(folder, f"{name}@{version}", base_fingerprint)
         return AdapterInfo(name, version, folder, self.promoted(name) == version, card)
 
@@ -183,6 +219,7 @@ class AdapterRegistry:
         """Let `name` stand for `version` from now on, in one atomic step."""
         self.resolve_version(name, version)
         home = self._folder / name
+        home.mkdir(parents=True, exist_ok=True)
         draft = home / f".{_CURRENT_FILE}.{os.getpid()}"
         with draft.open("w", encoding="ascii") as file:
             file.write(str(version))
@@ -238,6 +275,39 @@ def check_folder(folder: Path, label: str, base_fingerprint: str | None) -> Adap
             " the model in use."
         )
     return card
+
+
+def read_settings(info: AdapterInfo) -> dict[str, Any]:
+    """PEFT's settings of an adapter; raises `AdapterError` if they cannot be read."""
+    try:
+        settings = json.loads((info.folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterError(
+            f"{CONFIG_FILE} of adapter {info.label} cannot be read: {error}."
+        ) from None
+    if not isinstance(settings, dict):
+        raise AdapterError(f"{CONFIG_FILE} of adapter {info.label} is not a table of settings.")
+    return settings
+
+
+def is_soft_prompt(info: AdapterInfo) -> bool:
+    """Whether it is embeddings before the prompt, not a change of the weights."""
+    return bool(read_settings(info).get("peft_type") == _SOFT_PROMPT)
+
+
+def check_prompt_format(adapter: AdapterInfo | None, serving: str) -> None:
+    """Raise `AdapterError` if `adapter` learnt another prompt format than the one `serving`.
+
+    Formats that are not named here (a remote server's own) cannot be compared.
+    """
+    if adapter is None or serving not in _FORMATS or adapter.card.prompt_format == serving:
+        return
+    wanted = adapter.card.prompt_format
+    value = "auto" if wanted == OWN_FORMAT else wanted
+    raise AdapterError(
+        f"Adapter {adapter.label} was trained with the prompt format {wanted}, not {serving}; set"
+        f' model.prompt_format to "{value}" or train it again.'
+    )
 
 
 def weights_hash(folder: Path) -> str:

@@ -18,7 +18,14 @@ from dataclasses import dataclass, field
 from tokenizers import Tokenizer
 
 from config import Config
-from inference.adapters import BASE, DEFAULT, AdapterInfo, AdapterRegistry
+from inference.adapters import (
+    BASE,
+    DEFAULT,
+    SHIPPED,
+    AdapterInfo,
+    AdapterRegistry,
+    check_prompt_format,
+)
 from inference.backend import Backend, BackendState, Cancel, Piece, Ready, Submit
 from inference.engine.interface import EngineStats
 from inference.quarantine import Quarantine
@@ -109,7 +116,9 @@ class InferenceClient:
         settings = config.inference
         remote = settings.engine == "openai"
         elsewhere = config.remote.adapters if remote else ()
-        self.adapters = AdapterRegistry(config.adapters_dir, elsewhere)
+        # The servers of others do not have the adapter that comes with the project.
+        shipped = None if remote else SHIPPED
+        self.adapters = AdapterRegistry(config.adapters_dir, elsewhere, shipped=shipped)
         self._queue = FairQueue(settings.queue_size, settings.queue_per_user)
         self._replies: dict[str, _Reply] = {}
         self._desks = [_Desk(backend) for backend in _backends(config, self)]
@@ -215,6 +224,7 @@ class InferenceClient:
         # Pinned here: a promotion while the request waits or runs does not change its version.
         fingerprint = self._info.fingerprint if self._info else None
         adapter = self.adapters.resolve(request.adapter, fingerprint)
+        check_prompt_format(adapter, self._info.prompt_format if self._info else "")
         if request.sampling.seed is None:
             sampling = request.sampling.replace(seed=secrets.randbits(63))
             request = request.model_copy(update={"sampling": sampling})

@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging as transformers_logging
 
 from config import ModelSettings
-from inference.adapters import AdapterRegistry
+from inference.adapters import AdapterRegistry, check_prompt_format
 from inference.base_model import ModelSource, Progress, find_base_model
 from inference.merged_base import find_adapter, merge, merged_fingerprint
 from inference.prompt_format import PromptFormat
@@ -98,6 +98,7 @@ def load_model(
         fingerprint = merged_fingerprint(fingerprint, merged)
     rows = _check_vocabulary(settings, model, tokenizer)
     prompt_format = PromptFormat(tokenizer, settings.prompt_format)
+    check_prompt_format(merged, prompt_format.name)
     end_ids = end_of_turn_ids(model, tokenizer, prompt_format)
     context = settings.context_length or int(getattr(config, "max_position_embeddings", 2048))
     kind = settings.quantization if settings.quantization != "none" else _short(dtype)
@@ -117,6 +118,7 @@ def load_model(
         prompt_overhead=prompt_format.prompt_overhead,
         tokenizer_json=tokenizer.backend_tokenizer.to_str(),
         summary=summary,
+        continues=True,
     )
     return LoadedModel(model, tokenizer, prompt_format, end_ids, info)
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
+from inference.adapters import OWN_FORMAT
 from inference.types import InferenceError, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TEMPLATES = Path(__file__).with_name("templates")
-OWN = "tokenizer"  # the name under which a tokenizer's own template is known
+OWN = OWN_FORMAT
 
 
 class PromptFormat:
@@ -52,11 +53,27 @@ class PromptFormat:
             # user and assistant in turn, beginning with the user.
             return self._apply(strictly_alternating(turns), reply)
 
-    def encode(self, messages: Sequence[Message], *, reply: bool = True) -> list[int]:
-        """The prompt as token ids."""
+    def encode(
+        self, messages: Sequence[Message], *, reply: bool = True, continues: bool = False
+    ) -> list[int]:
+        """The prompt as token ids; with `continues` it ends with the last message's last word."""
         text = self.render(messages, reply=reply)
+        if continues:
+            words = self._neutral(messages[-1].content).rstrip()
+            text = text[: text.rindex(words) + len(words)] if words in text else text
         ids: list[int] = self.tokenizer(text, add_special_tokens=self._adds_bos(text))["input_ids"]
         return ids
+
+    def encode_reply(
+        self, messages: Sequence[Message]
+    ) -> tuple[list[int], list[tuple[int, int]], int]:
+        """All messages as token ids, the characters of the text that each stands for, and the place
+        in that text where the last message's own words begin (-1 if they are not there as such)."""
+        text = self.render(messages, reply=False)
+        found = self.tokenizer(
+            text, add_special_tokens=self._adds_bos(text), return_offsets_mapping=True
+        )
+        return found["input_ids"], found["offset_mapping"], text.rfind(messages[-1].content)
 
     def _apply(self, turns: list[dict[str, str]], reply: bool) -> str:
         rendered: Any = self.tokenizer.apply_chat_template(
@@ -96,6 +113,8 @@ class PromptFormat:
 # Where a format has no end-of-turn token of its own, the next speaker's marker ends the reply.
 _STOPS: dict[str, tuple[str, ...]] = {
     "alpaca": ("### Instruction:", "### Input:"),
+    "alpaca_short": ("### Instruction:", "### Input:"),
+    "vigogne": ("### Instruction:", "### Entrée:"),
     "vicuna": ("\nUSER:",),
     "ziya": ("<human>:",),
 }

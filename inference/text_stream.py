@@ -11,15 +11,27 @@ _KEPT = 6  # tokens decoded again for context: tokenizers write a leading space 
 class TextStream:
     """The text of one reply as its tokens arrive."""
 
-    def __init__(self, decode: Callable[[list[int]], str], stop: Sequence[str] = ()) -> None:
-        """`decode` turns token ids into text, special tokens left out."""
+    def __init__(
+        self,
+        decode: Callable[[list[int]], str],
+        stop: Sequence[str] = (),
+        *,
+        after: Sequence[int] = (),
+    ) -> None:
+        """`decode` turns token ids into text, special tokens left out.
+
+        `after` are the prompt's last tokens where the text goes on in the middle of a message, so
+        that white space at its start belongs to it.
+        """
         self._decode = decode
         self._stop = tuple(stop)
-        self._tokens: list[int] = []
+        self._tokens: list[int] = list(after[-_KEPT:])
         self._context = 0  # index of the first token that is decoded again
-        self._read = 0  # index of the first token whose text was not taken yet
+        self._read = len(self._tokens)  # index of the first token whose text was not taken yet
         self._held = ""  # text that may be the beginning of a stop string
-        self._begun = False  # templates end right before the reply, so it may open with a space
+        self._begun = bool(
+            after
+        )  # templates end right before the reply, so it may open with a space
         self.stopped = False  # a stop string was found; nothing more comes
 
     def push(self, token: int) -> str:

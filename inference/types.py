@@ -129,11 +129,13 @@ class GenerationRequest(Frozen):
 
     `adapter` is a name (`default`, `base`, `pirate`) or one version (`pirate@3`). `guild`,
     `channel` and `user` are opaque keys: fairness is counted over them, and `channel` also says
-    where a prefix may be found again.
+    where a prefix may be found again. `continues`: the last message is the assistant's and was cut
+    off; the reply goes on right where it ends. Only for models whose info says that they can.
     """
 
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     messages: tuple[Message, ...] = Field(min_length=1)
+    continues: bool = False
     adapter: str = "default"
     sampling: Sampling = Sampling()
     guild: str = ""
@@ -189,3 +191,4 @@ class ModelInfo(Frozen):
     prompt_overhead: int  # tokens that it adds once, the reply's opening included
     tokenizer_json: str  # for `tokenizers.Tokenizer.from_str`, to count tokens without torch
     summary: str  # the one readable line that is logged at load
+    continues: bool = False  # whether a reply can go on in the middle of a message

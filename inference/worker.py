@@ -166,10 +166,13 @@ class Worker:
         request = message.request
         started = time.monotonic()
         try:
-            prompt = self._prompt_format.encode(request.messages)
+            continues = request.continues
+            prompt = self._prompt_format.encode(request.messages, continues=continues)
             stop = (*request.sampling.stop, *self._prompt_format.stop)
             self._replies[request.id] = _Reply(
-                TextStream(self._decode, stop), started, prompt_tokens=len(prompt)
+                TextStream(self._decode, stop, after=prompt if continues else ()),
+                started,
+                prompt_tokens=len(prompt),
             )
             self._engine.insert(
                 EngineRequest(

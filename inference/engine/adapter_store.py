@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from inference.adapters import AdapterError, AdapterInfo
+from torch import Tensor
+
+from inference.adapters import AdapterError, AdapterInfo, is_soft_prompt
 from inference.engine.adapter_weights import (
     AdapterPlan,
     AdapterWeights,
@@ -19,6 +22,14 @@ from inference.engine.adapter_weights import (
     read_adapter,
 )
 from inference.engine.lora_columns import LoraColumns
+from inference.engine.soft_prompt import plan_soft_prompt, read_soft_prompt
+
+
+class Held(NamedTuple):
+    """What a row computes with while it has an adapter."""
+
+    columns: range
+    soft_prompt: Tensor | None  # [virtual tokens, hidden]
 
 
 @dataclass(slots=True)
@@ -56,7 +67,7 @@ class AdapterStore:
         identity = (str(info.folder), info.card.weights_hash)
         plan = self._plans.get(identity)
         if plan is None:
-            plan = plan_adapter(info, self._columns.groups, self._columns.layers)
+            plan = self._check(info)
             if plan.rank > self._columns.capacity:
                 raise AdapterError(
                     f"Adapter {info.label} has rank {plan.rank}, above the"
@@ -67,11 +78,14 @@ class AdapterStore:
             self._begin_reading(plan)
         return plan
 
-    def acquire(self, plan: AdapterPlan) -> range | None:
-        """The columns of an adapter, held until `release`; None while it is read or none are free.
+    def acquire(self, plan: AdapterPlan) -> Held | None:
+        """An adapter in its columns, until `release`; None while it is read or none are free.
 
         Raises `AdapterError` if reading it failed.
         """
+        if plan.virtual_tokens:
+            weights = self._weights(plan)
+            return None if weights is None else Held(range(0), weights.soft_prompt)
         seat = self._seats.get(plan.key)
         if seat is None or self._wasteful(seat):
             seat = self._seat(plan) or seat
@@ -79,14 +93,15 @@ class AdapterStore:
             return None
         seat.users += 1
         self._seats.move_to_end(plan.key)
-        return seat.columns
+        return Held(seat.columns, None)
 
     def is_read(self, plan: AdapterPlan) -> bool:
         """Whether the adapter is in memory, so that only columns can be wanting."""
         return plan.key in self._resident
 
     def release(self, plan: AdapterPlan) -> None:
-        self._seats[plan.key].users -= 1
+        if not plan.virtual_tokens:  # whoever has a soft prompt has a reference to it
+            self._seats[plan.key].users -= 1
 
     def used_columns(self) -> int:
         """Columns up to the last one in use."""
@@ -110,6 +125,12 @@ class AdapterStore:
     def close(self) -> None:
         self._reader.shutdown(wait=True, cancel_futures=True)
 
+    def _check(self, info: AdapterInfo) -> AdapterPlan:
+        groups, layers = self._columns.groups, self._columns.layers
+        if is_soft_prompt(info):
+            return plan_soft_prompt(info, hidden=groups[0].width)
+        return plan_adapter(info, groups, layers)
+
     def _seat(self, plan: AdapterPlan) -> _Seat | None:
         weights = self._weights(plan)
         if weights is None:
@@ -127,11 +148,14 @@ class AdapterStore:
         self._take_in()
         if plan.key in self._resident or plan.key in self._loading:
             return
-        columns = self._columns
         self.loads += 1
-        self._loading[plan.key] = self._reader.submit(
-            read_adapter, plan, columns.groups, columns.layers, self._head_dim, columns.dtype
-        )
+        self._loading[plan.key] = self._reader.submit(self._read, plan)
+
+    def _read(self, plan: AdapterPlan) -> AdapterWeights:
+        columns = self._columns
+        if plan.virtual_tokens:
+            return read_soft_prompt(plan, columns.device)
+        return read_adapter(plan, columns.groups, columns.layers, self._head_dim, columns.dtype)
 
     def _weights(self, plan: AdapterPlan) -> AdapterWeights | None:
         """The adapter in host memory; None while it is read (again, if it had been evicted)."""

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from inference.adapters import CONFIG_FILE, AdapterError, AdapterInfo
+from inference.adapters import AdapterError, AdapterInfo, read_settings
 from inference.engine.rotary import pair_rows
 
 _MERGE = "merge it into the base model to serve it alone, or train a plain LoRA"
@@ -68,10 +68,13 @@ class AdapterWeights:
     label: str
     rank: int
     groups: Mapping[str, GroupWeights]
+    soft_prompt: Tensor | None = None  # [virtual tokens, hidden]; then there are no groups
 
     @property
     def nbytes(self) -> int:
         tensors = [t for group in self.groups.values() for t in (group.down, *group.up)]
+        if self.soft_prompt is not None:
+            tensors.append(self.soft_prompt)
         return sum(tensor.nbytes for tensor in tensors)
 
 
@@ -82,10 +85,11 @@ class AdapterPlan(NamedTuple):
     info: AdapterInfo
     ranks: dict[str, int]  # module path → rank
     scaling: dict[str, float]  # module path → scaling
+    virtual_tokens: int = 0  # of a soft prompt, which has no ranks
 
     @property
     def rank(self) -> int:
-        return max(self.ranks.values())
+        return max(self.ranks.values(), default=0)
 
 
 def plan_adapter(info: AdapterInfo, groups: tuple[Group, ...], layers: int) -> AdapterPlan:
@@ -93,9 +97,9 @@ def plan_adapter(info: AdapterInfo, groups: tuple[Group, ...], layers: int) -> A
 
     Raises `AdapterError` with the reason if its rows could not share a batch with others'.
     """
-    settings = _read_settings(info)
+    settings = read_settings(info)
     _refuse_unmixable(info.label, settings)
-    shapes = _read_shapes(info)
+    shapes = read_shapes(info)
     expected = {
         module: (group.width, width)
         for group in groups
@@ -137,7 +141,7 @@ def read_adapter(
     Raises `AdapterError` if the file is not the one that was published, or is not finite.
     """
     info, rank = plan.info, plan.rank
-    _check_hash(info)
+    check_hash(info)
     stacked = {
         group.name: GroupWeights(
             torch.zeros(layers, rank, len(group.modules), group.width, dtype=dtype),
@@ -173,19 +177,8 @@ def read_adapter(
     return AdapterWeights(plan.key, info.label, rank, stacked)
 
 
-def _read_settings(info: AdapterInfo) -> dict[str, Any]:
-    try:
-        settings = json.loads((info.folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AdapterError(
-            f"{CONFIG_FILE} of adapter {info.label} cannot be read: {error}."
-        ) from None
-    if not isinstance(settings, dict):
-        raise AdapterError(f"{CONFIG_FILE} of adapter {info.label} is not a table of settings.")
-    return settings
-
-
-def _read_shapes(info: AdapterInfo) -> dict[str, list[int]]:
+def read_shapes(info: AdapterInfo) -> dict[str, list[int]]:
+    """The name and shape of every tensor, from the header of the weights file."""
     try:
         with safe_open(info.weights, framework="pt") as file:
             return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -198,7 +191,10 @@ def _read_shapes(info: AdapterInfo) -> dict[str, list[int]]:
 def _refuse_unmixable(label: str, settings: dict[str, Any]) -> None:
     kind = settings.get("peft_type", "LORA")
     if kind != "LORA":
-        raise AdapterError(f"Adapter {label} is a {kind} adapter; only LoRA adapters can be mixed.")
+        raise AdapterError(
+            f"Adapter {label} is a {kind} adapter; only LoRA adapters and soft prompts"
+            " (PROMPT_TUNING) can be mixed."
+        )
     for key, reason in _UNMIXABLE.items():
         if settings.get(key):
             raise AdapterError(
@@ -248,7 +244,8 @@ def _scaling(settings: dict[str, Any], module: str, rank: int) -> float:
     return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
 
 
-def _check_hash(info: AdapterInfo) -> None:
+def check_hash(info: AdapterInfo) -> None:
+    """Raise `AdapterError` unless the weights are those that the card speaks of."""
     with info.weights.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != info.card.weights_hash:

@@ -10,7 +10,7 @@ Columns instead of slots of the largest rank: a rank-8 adapter costs 8 columns, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,9 @@ from inference.engine.adapter_weights import AdapterWeights, Group
 from inference.engine.linears import Linear, make_linear
 
 _LAYERS_PACKED_A_STEP = 8
+# up to these, what a call of oneDNN costs by itself outweighs that it reads half as much
+_FEW_TOKENS = 4
+_FEW_COLUMNS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,32 @@ class Masks:
 
     foreign: Tensor  # [tokens, columns]
     repeated: dict[int, Tensor]  # by projections in a group: [tokens, projections · columns]
+
+
+class _Plain(NamedTuple):
+    """A and each projection's B in float32, for torch's own small products."""
+
+    down: Tensor  # [projections · columns, width]
+    ups: tuple[Tensor, ...]  # [columns, output]
+
+    def add(self, x: Tensor, out: Tensor, foreign: Tensor) -> Tensor:
+        inner = F.linear(x.float(), self.down).masked_fill_(foreign, 0)
+        offset = column = 0
+        for up in self.ups:
+            columns, width = up.shape
+            part = inner[:, column : column + columns]
+            out[:, offset : offset + width].add_(torch.mm(part, up))
+            offset, column = offset + width, column + columns
+        return out
+
+
+class _Packed(NamedTuple):
+    """A and B of one group in oneDNN's layout; B with one block for each projection."""
+
+    parts: int
+    down: Linear
+    up: Linear
+    plain: _Plain | None  # where there are few columns
 
 
 class LoraColumns:
@@ -45,9 +74,9 @@ class LoraColumns:
         self.layers = layers
         self.capacity = capacity
         self.dtype = dtype
-        self._device = device
+        self.device = device
         self._width = 0  # columns that the packed layers have
-        self._packed: list[dict[str, tuple[int, Linear, Linear]] | None] = [None] * layers
+        self._packed: list[dict[str, _Packed] | None] = [None] * layers
         self._parts = {len(g.modules) for g in groups}
         self._down = {
             g.name: torch.zeros(
@@ -94,7 +123,7 @@ class LoraColumns:
         On a CPU this also packs some layers that have changed; the rest follow in later steps, so
         that a new adapter never holds up the batch for long.
         """
-        if self._device.type != "cpu" or not used:
+        if self.device.type != "cpu" or not used:
             return used
         # a little too wide is cheaper than packing again whenever an adapter pauses
         if not used <= self._width < 2 * used:
@@ -123,9 +152,11 @@ class LoraColumns:
         columns = foreign.shape[1]
         packed = self._packed[layer]
         if packed is not None and columns == self._width:
-            parts, down, up = packed[group]
-            inner = down(x).masked_fill_(masks.repeated[parts], 0)
-            return out.add_(up(inner))
+            own = packed[group]
+            if own.plain is not None and len(x) <= _FEW_TOKENS:
+                return own.plain.add(x, out, masks.repeated[own.parts])
+            inner = own.down(x).masked_fill_(masks.repeated[own.parts], 0)
+            return out.add_(own.up(inner))
         stacked = self._down[group][layer, :columns].flatten(0, 1)
         inner = F.linear(x.to(self.dtype), stacked).unflatten(1, (columns, -1))
         inner = inner.masked_fill_(foreign[:, :, None], 0).permute(2, 0, 1).contiguous()
@@ -136,14 +167,18 @@ class LoraColumns:
             offset += width
         return out
 
-    def _pack(self, group: Group, layer: int) -> tuple[int, Linear, Linear]:
-        """A and B of the columns in use as two matrices, B with one block for each projection."""
+    def _pack(self, group: Group, layer: int) -> _Packed:
+        """The columns in use of a group in the forms that multiply fastest."""
         down = self._down[group.name][layer, : self._width].transpose(0, 1).flatten(0, 1)
-        ups = [stack[layer, : self._width].t() for stack in self._up[group.name]]
-        return (
+        ups = [stack[layer, : self._width] for stack in self._up[group.name]]
+        plain = None
+        if self._width <= _FEW_COLUMNS:
+            plain = _Plain(down.float(), tuple(up.float() for up in ups))
+        return _Packed(
             len(ups),
             make_linear(down, None, "native"),
-            make_linear(torch.block_diag(*ups), None, "native"),
+            make_linear(torch.block_diag(*(up.t() for up in ups)), None, "native"),
+            plain,
         )
 
 

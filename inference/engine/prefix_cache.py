@@ -40,7 +40,6 @@ class PrefixCache:
         self.bytes = 0
         self.hit_tokens = 0
         self.asked_tokens = 0
-        self.evicted_blocks = 0
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -88,7 +87,6 @@ class PrefixCache:
         while self.bytes > budget:
             _, block = self._blocks.popitem(last=False)
             self.bytes -= block.kv.nbytes
-            self.evicted_blocks += 1
 
     def _chain(self, adapter: str, tokens: Sequence[int]) -> list[_Block]:
         chain: list[_Block] = []

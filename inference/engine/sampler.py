@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from inference.engine import repetition
+from inference.engine.breakers import SequenceBreakers
 from inference.types import Sampling
 
 # settings whose value the step needs per row, with the value that switches them off
@@ -57,7 +58,6 @@ class Sampler:
         vocabulary: Sequence[str] = (),
     ) -> None:
         self._device = device
-        self._vocabulary = vocabulary
         self._size = vocabulary_size
         self._values = {
             name: torch.full((rows,), off, dtype=torch.float32, device=device)
@@ -69,30 +69,44 @@ class Sampler:
         self._prompts = torch.zeros(rows, dtype=torch.long, device=device)
         self._counts = torch.zeros(rows, vocabulary_size, device=device)
         self._barriers = torch.zeros(rows, vocabulary_size, dtype=torch.bool, device=device)
-        self._breakers: dict[tuple[str, ...], Tensor] = {}
+        self._breakers = SequenceBreakers(vocabulary, vocabulary_size, device)
         self._settings: dict[int, Sampling] = {}
         self._bias: tuple[Tensor, Tensor, Tensor] | None = None
+        self._bias_is_old = False
 
-    def begin(self, row: int, prompt: Sequence[int], sampling: Sampling, seed: int) -> None:
-        """Take over a row for a new reply to `prompt`."""
+    def prepare(self, sampling: Sampling) -> None:
+        """Do what takes long for new settings, before a row is taken for them."""
+        if sampling.dry_multiplier:
+            self._breakers.mask(sampling.dry_sequence_breakers)
+
+    def begin(
+        self,
+        row: int,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        seed: int,
+        generated: Sequence[int] = (),
+    ) -> None:
+        """Take over a row for a reply to `prompt` that goes on after `generated`."""
         self._settings[row] = sampling
         for name, values in self._values.items():
             values[row] = getattr(sampling, name)
         self._seeds[row] = seed
         # padded with a token of the prompt, which penalties may meet any number of times
         self._history[row] = prompt[0]
-        self._history[row, : len(prompt)] = torch.tensor(prompt, device=self._device)
-        self._lengths[row] = self._prompts[row] = len(prompt)
-        self._counts[row] = 0
+        text = torch.tensor([*prompt, *generated], device=self._device)
+        self._history[row, : len(text)] = text
+        self._lengths[row], self._prompts[row] = len(text), len(prompt)
+        self._counts[row] = text[len(prompt) :].bincount(minlength=self._size)
         if sampling.dry_multiplier:
-            self._barriers[row] = self._breaker_mask(sampling.dry_sequence_breakers)
-        self._collect_bias()
+            self._barriers[row] = self._breakers.mask(sampling.dry_sequence_breakers)
+        self._bias_is_old = True
 
     def end(self, row: int) -> None:
-        del self._settings[row]
+        self._settings.pop(row, None)
         for name, values in self._values.items():
             values[row] = _OFF[name]
-        self._collect_bias()
+        self._bias_is_old = True
 
     def move(self, source: int, target: int) -> None:
         """Row `source` goes on as row `target`."""
@@ -108,16 +122,19 @@ class Sampler:
 
         Each choice enters its row's history. None for a row whose logits are not finite numbers.
         """
+        if self._bias_is_old:
+            self._collect_bias()
         index = torch.tensor(rows, device=self._device)
         finite = torch.isfinite(logits.sum(-1))
         scores = torch.where(finite[:, None], logits, torch.zeros_like(logits))
         tokens = self._draw(self._penalised(scores.clone(), index), index)
-        self._history[index, self._lengths[index]] = tokens
-        self._lengths[index] += 1
-        self._counts[index, tokens] += 1
         chosen = [Choice(token) for token in tokens.tolist()]
         if any(self._settings[row].logprobs is not None for row in rows):
             chosen = self._with_logprobs(scores, rows, chosen)
+        # last: a choice that fails for want of memory can be made again
+        self._history[index, self._lengths[index]] = tokens
+        self._lengths[index] += 1
+        self._counts[index, tokens] += 1
         return [
             one if fine else None for one, fine in zip(chosen, finite.tolist(), strict=True)
         ]  # fmt: skip
@@ -177,15 +194,15 @@ class Sampler:
             for token, bias in sampling.logit_bias.items()
             if token < self._size
         ]
-        if not entries:
-            self._bias = None
-            return
-        rows, tokens, biases = zip(*entries, strict=True)
-        self._bias = (
-            torch.tensor(rows, device=self._device),
-            torch.tensor(tokens, device=self._device),
-            torch.tensor(biases, dtype=torch.float32, device=self._device),
-        )
+        self._bias = None
+        if entries:
+            rows, tokens, biases = zip(*entries, strict=True)
+            self._bias = (
+                torch.tensor(rows, device=self._device),
+                torch.tensor(tokens, device=self._device),
+                torch.tensor(biases, dtype=torch.float32, device=self._device),
+            )
+        self._bias_is_old = False
 
     def _add_bias(self, scores: Tensor, index: Tensor) -> None:
         assert self._bias is not None
@@ -193,16 +210,6 @@ class Sampler:
         here = rows[:, None] == index  # which line of `scores` a bias belongs to, if any
         which, line = here.nonzero(as_tuple=True)
         scores.index_put_((line, tokens[which]), biases[which], accumulate=True)
-
-    def _breaker_mask(self, breakers: tuple[str, ...]) -> Tensor:
-        """Tokens whose text contains one of the sequence breakers: bool [vocabulary]."""
-        mask = self._breakers.get(breakers)
-        if mask is None:
-            mask = torch.zeros(self._size, dtype=torch.bool)
-            for token, text in enumerate(self._vocabulary[: self._size]):
-                mask[token] = any(breaker in text for breaker in breakers)
-            mask = self._breakers[breakers] = mask.to(self._device)
-        return mask
 
     def _with_logprobs(
         self, logits: Tensor, rows: Sequence[int], chosen: list[Choice]

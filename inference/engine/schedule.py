@@ -11,32 +11,61 @@ from torch import Tensor
 from inference.engine.adapter_weights import AdapterPlan
 from inference.engine.interface import EngineRequest
 from inference.engine.lora_columns import foreign_columns
-from inference.engine.runner import Pass, Runner, Segment
+from inference.engine.runner import Pass, Runner, Segment, Virtual
+
+_VIRTUAL = 0  # stands in `Row.tokens` for each embedding of a soft prompt
 
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One reply in the batch."""
+    """One reply, in a row of the batch or waiting for one."""
 
     request: EngineRequest
     plan: AdapterPlan | None
-    tokens: list[int]  # prompt, then what was generated
+    tokens: list[int]  # virtual tokens and prompt, then what was generated
+    index: int | None = None  # None: it waits
     columns: range | None = None  # of its adapter; None: base
-    seated: bool = False  # its adapter stands in the columns
+    soft_prompt: Tensor | None = None  # [virtual tokens, hidden]
+    seated: bool = False  # its adapter is ready
+    to_read: int = field(init=False)  # tokens before the first that this batch gives it
     written: int = 0  # tokens whose keys and values are in the cache
-    cached_tokens: int | None = None  # found in the prefix cache; None: not looked up yet
+    restored: bool = False  # from the prefix cache, as far as that knew it
+    cached_tokens: int = 0  # of the prompt, found in the prefix cache
+
+    def __post_init__(self) -> None:
+        self.to_read = len(self.tokens)
+
+    @classmethod
+    def waiting(cls, request: EngineRequest, plan: AdapterPlan | None) -> Row:
+        virtual = plan.virtual_tokens if plan else 0
+        return cls(request, plan, [_VIRTUAL] * virtual + list(request.prompt))
 
     @property
-    def prompt_length(self) -> int:
-        return len(self.request.prompt)
+    def place(self) -> int:
+        assert self.index is not None, "the reply has a row of the batch"
+        return self.index
+
+    @property
+    def virtual_tokens(self) -> int:
+        return self.plan.virtual_tokens if self.plan else 0
+
+    @property
+    def generated(self) -> list[int]:
+        return self.tokens[self.virtual_tokens + len(self.request.prompt) :]
 
     @property
     def decoding(self) -> bool:
-        return len(self.tokens) > self.prompt_length
+        return len(self.tokens) > self.to_read
 
     @property
     def adapter_key(self) -> str:
         return self.plan.key if self.plan else "base"
+
+    def wait(self) -> None:
+        """Leave the batch; what was said stays, and is read again like a prompt."""
+        self.index = self.columns = self.soft_prompt = None
+        self.seated = self.restored = False
+        self.to_read, self.written = len(self.tokens), 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +78,10 @@ class Work:
     def __bool__(self) -> bool:
         return bool(self.decode or self.chunks)
 
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(count for _, count in self.chunks)
+
     def rows(self) -> list[int]:
         return [*self.decode, *(row for row, _ in self.chunks)]
 
@@ -59,16 +92,13 @@ class Work:
             *(Work((), (chunk,)) for chunk in self.chunks),
         ]
 
-    def without_chunks(self) -> Work:
-        return Work(self.decode)
-
 
 def finishing(work: Work, rows: list[Row | None]) -> list[int]:
     """The rows that this step gives a token to, in the order of their logits."""
     ending = [
         index
         for index, count in work.chunks
-        if (row := rows[index]) and row.written + count == row.prompt_length
+        if (row := rows[index]) and row.written + count == row.to_read
     ]
     return [*work.decode, *ending]
 
@@ -92,17 +122,20 @@ def build_pass(runner: Runner, rows: list[Row | None], work: Work, columns: int)
     mask = _causal_rows(positions, window, runner) if width else None
 
     segments: list[Segment] = []
+    virtual: list[tuple[int, Tensor]] = []  # where in the pass, and what stands there
     for index, count in work.chunks:
         row = rows[index]
         assert row is not None
         start, past = len(tokens), row.written
         segments.append(Segment(index, start, count, past, _causal(count, past, runner)))
+        if row.soft_prompt is not None and past < len(row.soft_prompt):
+            virtual.append((start, row.soft_prompt[past : past + count]))
         tokens += row.tokens[past : past + count]
         positions += range(past, past + count)
         lines += [index] * count
         places += range(past, past + count)
         owned += [row.columns] * count
-        if past + count == row.prompt_length:
+        if past + count == row.to_read:
             outputs.append(len(tokens) - 1)
 
     columns = _round_columns(columns, runner)
@@ -116,7 +149,15 @@ def build_pass(runner: Runner, rows: list[Row | None], work: Work, columns: int)
         segments=tuple(segments),
         foreign=foreign_columns(owned, columns, device),
         outputs=torch.tensor(outputs, dtype=torch.long, device=device),
+        virtual=_virtual(virtual, device),
     )
+
+
+def _virtual(parts: list[tuple[int, Tensor]], device: torch.device) -> Virtual | None:
+    if not parts:
+        return None
+    places = [place for start, part in parts for place in range(start, start + len(part))]
+    return Virtual(torch.tensor(places, device=device), torch.cat([part for _, part in parts]))
 
 
 def _causal_rows(positions: Iterable[int], window: int, runner: Runner) -> Tensor:

@@ -10,7 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from config import RemoteSettings
-from inference.adapters import BASE, DEFAULT, AdapterError, AdapterInfo, weights_hash
+from inference.adapters import (
+    BASE,
+    DEFAULT,
+    AdapterError,
+    AdapterInfo,
+    is_soft_prompt,
+    weights_hash,
+)
 from inference.backend import Submit
 from inference.remote.errors import ABSENT_STATUSES, RemoteError
 from inference.remote.server import RemoteServer
@@ -102,6 +109,11 @@ class RemoteAdapters:
             del self._loaded[name]  # the next request tries again
 
     async def _load(self, name: str, adapter: AdapterInfo) -> None:
+        if await asyncio.to_thread(is_soft_prompt, adapter):
+            raise AdapterError(
+                f"Adapter {adapter.label} is a soft prompt, which the server {self._server.name}"
+                ' cannot load; set inference.engine to "local" or choose a LoRA adapter.'
+            )
         try:
             found = await asyncio.to_thread(weights_hash, adapter.folder)
         except OSError as error:

@@ -268,25 +268,3 @@ def test_logits_that_are_not_finite_end_only_their_row(
     drain(engine, replies)
     for id, last in (("0", 7), ("2", 9), ("3", 30)):
         assert replies.tokens[id] == greedy(base, [5, 6, last], 20)
-
-
-def test_out_of_memory_costs_prefixes_then_chunks_then_the_newest_reply(
-    base: LlamaForCausalLM, engine_of: MakeEngine
-) -> None:
-    engine = engine_of(base, idle_prefill_chunk=64)
-    run(engine, ask("before", PERSONA))
-    assert engine.stats().prefix_bytes > 0
-    forward = engine._forward_pass
-    most_tokens, most_rows = 20, 1
-
-    def cramped(step: Pass) -> Tensor:
-        if len(step.tokens) > most_tokens or step.decode_rows > most_rows:
-            raise torch.OutOfMemoryError("out of memory")
-        return forward(step)
-
-    engine._forward_pass = cramped
-    prompt = words(random.Random(4), 2) * 40
-    assert run(engine, ask("0", prompt)).tokens["0"] == greedy(base, prompt, 20)
-    replies = run(engine, ask("old", [5, 6, 7]), ask("new", [8, 9, 10]))
-    assert replies.tokens["old"] == greedy(base, [5, 6, 7], 20)
-    assert "out of memory" in replies.ends["new"].error

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import GPT2Config
 
 from inference.engine.linears import ModuleLinear
-from inference.engine.runner import Runner
+from inference.engine.runner import Runner, _attend_chunk_by_products
 from inference.types import InferenceError
 from tests.inference.engine.conftest import MakeEngine, ask, greedy, run, tiny_llama
 
@@ -100,3 +100,36 @@ def test_other_architectures_are_refused() -> None:
     model.config = GPT2Config()  # type: ignore[assignment]
     with pytest.raises(InferenceError, match=r"LLaMA family, not 'gpt2'"):
         Runner(model, rows=1, context=64, form="float32", columns=16)
+
+
+@pytest.mark.parametrize("past", [0, 5])
+@pytest.mark.parametrize("kv_heads", [1, 3, 6])
+def test_attention_by_products_is_attention(past: int, kv_heads: int) -> None:
+    tokens, heads, dim = 7, 6, 8
+    generator = torch.Generator().manual_seed(past)
+    strip = torch.randn(2, kv_heads, 40, dim, generator=generator)  # longer than the window
+    keys, values = strip[:, :, : past + tokens]
+    query = torch.randn(tokens, heads * dim, generator=generator)
+    mask = torch.full((tokens, past + tokens), -torch.inf).triu_(past + 1)
+    expected = nn.functional.scaled_dot_product_attention(
+        query.view(1, tokens, heads, dim).transpose(1, 2),
+        keys[None],
+        values[None],
+        attn_mask=mask,
+        scale=0.3,
+        enable_gqa=True,
+    )
+    found = _attend_chunk_by_products(query, keys, values, mask, 0.3)
+    assert torch.allclose(found, expected[0].transpose(0, 1).reshape(tokens, -1), atol=1e-5)
+
+
+def test_prompts_in_bfloat16_are_read_as_transformers_reads_them(engine_of: MakeEngine) -> None:
+    """Chunks, adapters of few columns and the packed base all take other paths in bfloat16."""
+    model = tiny_llama(initializer_range=0.1)
+    with torch.no_grad():
+        expected = model(torch.tensor([PROMPT])).logits[0, -1].log_softmax(-1)
+    engine = engine_of(model, weight_format="bfloat16")
+    engine.insert(ask("0", PROMPT, logprobs=5, max_new_tokens=1))
+    (event,) = [event for _ in range(3) for event in engine.next()]
+    found = torch.tensor([value for _, value in event.top_logprobs])
+    assert torch.allclose(found, expected[[token for token, _ in event.top_logprobs]], atol=0.1)

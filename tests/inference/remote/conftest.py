@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -152,11 +153,14 @@ async def caller(connect: Connect) -> Caller:
     return await connect()
 
 
-def adapter(folder: Path, name: str = "pirate", version: int = 1) -> AdapterInfo:
-    """A published adapter without a use but to be asked for."""
+def adapter(
+    folder: Path, name: str = "pirate", version: int = 1, kind: str = "LORA"
+) -> AdapterInfo:
+    """A published adapter without a use but to be asked for; `kind` is PEFT's name for it."""
     home = folder / "adapters" / name / str(version)
     home.mkdir(parents=True)
     (home / "adapter_model.safetensors").write_bytes(f"{name} {version}".encode())
+    (home / "adapter_config.json").write_text(json.dumps({"peft_type": kind}))
     card = AdapterCard(
         base_model="m",
         base_fingerprint="f" * 32,

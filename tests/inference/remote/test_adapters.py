@@ -132,6 +132,17 @@ async def test_weights_that_were_changed_are_not_loaded(
     assert server.loads == []
 
 
+async def test_a_soft_prompt_is_refused_here_with_the_reason(
+    server: MisbehavingServer, connect: Connect, tmp_path: Path
+) -> None:
+    caller = await connect(load_adapters=True)
+    _, last = await caller.reply(adapter(tmp_path, kind="PROMPT_TUNING"))
+    assert last.finish_reason == "error"
+    assert "Adapter pirate@1 is a soft prompt, which the server" in last.error
+    assert 'set inference.engine to "local" or choose a LoRA adapter' in last.error
+    assert server.loads == []
+
+
 async def test_the_least_recently_used_is_unloaded_but_none_in_use(
     server: MisbehavingServer, connect: Connect, tmp_path: Path
 ) -> None:
