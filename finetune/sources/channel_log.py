@@ -1,62 +1,40 @@
-"""A channel's log as training data: who said what, and which replies a character can learn from."""
+"""Channels' logs as dialogues: who said what, and which replies a character can learn from.
+
+Only what was agreed to is read: a channel whose server (or person, in direct messages) has not
+agreed is left out, and a message of somebody who opted out is seen by nothing that follows. The
+dialogue is cut there, and the replies that were given to it are left out too, since they may quote
+it.
+"""
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from config import Config, FinetuneSettings
+from config import Config
 from db.channels import Channel
 from db.database import Database
+from db.feedback import Variant
 from db.messages import Message as Logged
-from finetune.dataset import Example, Turn
 from finetune.errors import InputError
-from inference.types import Message, ModelInfo
+from finetune.sources.dialogue import Dialogue, Finish, Said, by_character
 from persona_prompts.cast import Cast
-from persona_prompts.character import Character
-from persona_prompts.prompt import (
-    Line,
-    PromptTooLong,
-    build_prompt,
-    greeting_text,
-    system_text,
-)
-from persona_prompts.speakers import clean_text, speaker_name
+from persona_prompts.prompt import Line
+from persona_prompts.speakers import clean_text
 
 _EVERYTHING = 2**62  # messages
 _SHOWN_CHANNELS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One line of a dialogue; `teachable`: a reply to the line before it, finished on purpose."""
-
-    line: Line
-    teachable: bool = False
-    ended: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Dialogue:
-    """What one character remembers of one scene, oldest first."""
-
-    character: Character
-    group: bool
-    said: tuple[Said, ...]
-
-    @property
-    def replies(self) -> int:
-        return sum(said.teachable for said in self.said)
-
-
-@dataclass(frozen=True, slots=True)
 class ChannelLog:
-    """Everything in a channel that can be learnt from."""
+    """Everything in some channels that may be learnt from, and what was left out for consent."""
 
-    key: str
+    keys: tuple[str, ...]
     dialogues: tuple[Dialogue, ...]
+    refused: tuple[str, ...] = ()  # keys of channels that have not agreed
+    withheld: int = 0  # messages of people who opted out, and the replies to them
 
     @property
     def replies(self) -> int:
@@ -71,39 +49,166 @@ class ChannelLog:
         return spoken.most_common(1)[0][0]
 
 
-async def read_channel(config: Config, cast: Cast, key: str) -> ChannelLog:
+async def read_channel(
+    config: Config, cast: Cast, key: str, *, since: float | None = None
+) -> ChannelLog:
     """The log of channel `key`; the database is only read, so the bot may run meanwhile.
 
-    A key of digits alone is a Discord channel's id. Raises `InputError` if there is no such
-    channel or no reply in it to learn from, `CharacterError` if its character is gone, and
+    A key of digits alone is a Discord channel's id; messages before `since` (Unix seconds) are
+    left out. Raises `InputError` if there is no such channel, it has not agreed to be learnt from,
+    or there is no reply in it to learn from, `CharacterError` if its character is gone, and
     `DatabaseError`.
+    """
+    return await read_channels(config, cast, [key], since=since)
+
+
+async def read_channels(
+    config: Config, cast: Cast, keys: Sequence[str] | None = None, *, since: float | None = None
+) -> ChannelLog:
+    """The logs of `keys`, or of every channel that agreed; as `read_channel`.
+
+    A channel asked for by its key that has not agreed is an `InputError`; of all, such channels
+    are left out and named in `refused`.
     """
     file = config.database_file
     if not file.exists():
         raise InputError(
             f"There is no database {file} yet; talk with a character first, or check paths.data."
         )
-    key = f"discord:{key}" if key.isdecimal() else key
     patience = config.database.busy_timeout_seconds
     async with await Database.open(file, busy_timeout_seconds=patience) as database:
-        channel = await database.channels.get(key)
-        if channel is None:
-            raise InputError(_no_channel(key, await database.channels.all()))
+        reader = _Reader(database, cast, since, await database.consent.opted_out())
+        if keys is None:
+            return await reader.every()
+        return await reader.named([f"discord:{key}" if key.isdecimal() else key for key in keys])
+
+
+class _Reader:
+    """Reads channels of one database for one cast."""
+
+    def __init__(
+        self, database: Database, cast: Cast, since: float | None, opted_out: frozenset[str]
+    ) -> None:
+        self._database = database
+        self._cast = cast
+        self._since = since
+        self._opted_out = opted_out
+        self._withheld = 0
+
+    async def named(self, keys: Sequence[str]) -> ChannelLog:
+        dialogues: list[Dialogue] = []
+        for key in dict.fromkeys(keys):
+            channel = await self._database.channels.get(key)
+            if channel is None:
+                raise InputError(_no_channel(key, await self._database.channels.all()))
+            if not await self._database.consent.trainable(channel):
+                raise InputError(_not_agreed(channel))
+            found = await self._dialogues(channel)
+            if not any(dialogue.replies for dialogue in found):
+                raise InputError(
+                    f"The channel {key} holds no finished reply of a character to learn from; talk"
+                    " with one there first."
+                )
+            dialogues += found
+        return ChannelLog(tuple(dict.fromkeys(keys)), tuple(dialogues), (), self._withheld)
+
+    async def every(self) -> ChannelLog:
+        channels = await self._database.channels.all()
+        agreed = [c for c in channels if await self._database.consent.trainable(c)]
+        refused = tuple(channel.key for channel in channels if channel not in agreed)
+        dialogues = [found for channel in agreed for found in await self._dialogues(channel)]
+        if not any(dialogue.replies for dialogue in dialogues):
+            raise InputError(_nothing(len(channels), len(agreed)))
+        keys = tuple(channel.key for channel in agreed)
+        return ChannelLog(keys, tuple(dialogues), refused, self._withheld)
+
+    async def _dialogues(self, channel: Channel) -> list[Dialogue]:
         # A scene that ended is still worth learning from.
         everything = replace(channel, scene_start=0)
-        log = await database.messages.history(everything, limit=_EVERYTHING)
-    earlier = [message for message in log if message.place <= channel.scene_start]
-    present = [message for message in log if message.place > channel.scene_start]
-    dialogues = [
-        dialogue for scene in (earlier, present) for dialogue in _dialogues(scene, channel, cast)
-    ]
-    with_replies = tuple(dialogue for dialogue in dialogues if dialogue.replies)
-    if not with_replies:
-        raise InputError(
-            f"The channel {key} holds no finished reply of a character to learn from; talk with one"
-            " there first."
+        log = await self._database.messages.history(everything, limit=_EVERYTHING)
+        votes = await self._database.feedback.votes(channel.id)
+        variants: dict[int, list[Variant]] = {}
+        for variant in await self._database.feedback.of_channel(channel.id):
+            variants.setdefault(variant.message_id, []).append(variant)
+        present = dict.fromkeys(
+            (message.author_key, message.author_name) for message in log if message.role == "user"
         )
-    return ChannelLog(key, with_replies)
+        if self._since is not None:
+            log = [message for message in log if message.created_at >= self._since]
+
+        earlier = [message for message in log if message.place <= channel.scene_start]
+        now = [message for message in log if message.place > channel.scene_start]
+        found = []
+        for scene in (earlier, now):
+            for part in self._agreed(scene):
+                lines = [
+                    (_said(message, votes, variants), message.persona or "") for message in part
+                ]
+                for persona, said in by_character(lines):
+                    character = self._cast.get(persona)
+                    found.append(
+                        Dialogue(
+                            character,
+                            channel.group,
+                            tuple(said),
+                            source=channel.key,
+                            present=tuple(present),
+                        )
+                    )
+        return [dialogue for dialogue in found if dialogue.replies]
+
+    def _agreed(self, scene: Iterable[Logged]) -> Iterator[list[Logged]]:
+        """`scene` cut where somebody spoke who opted out, without the replies to them."""
+        part: list[Logged] = []
+        answering = False  # the next reply knows of a message that nobody may learn from
+        for message in scene:
+            if message.role == "user" and message.author_key in self._opted_out:
+                self._withheld += 1
+                yield part
+                part, answering = [], True
+            elif message.role == "character" and answering:
+                self._withheld += 1
+                yield part  # what others said meanwhile stays without its reply
+                part, answering = [], False
+            else:
+                part.append(message)
+        yield part
+
+
+def _said(
+    message: Logged,
+    votes: Mapping[int, tuple[int, int]],
+    variants: Mapping[int, Sequence[Variant]],
+) -> Said:
+    likes, dislikes = votes.get(message.id, (0, 0))
+    own = message.role == "character"
+    return Said(
+        Line(message.author_name, message.content, own=own),
+        teachable=own and message.reply_to is not None,
+        finish=_finish(message.state, message.finish_reason),
+        author=message.author_key,
+        at=message.created_at,
+        likes=likes,
+        dislikes=dislikes,
+        variants=_rejected(message, variants.get(message.id, ())),
+    )
+
+
+def _finish(state: str, reason: str | None) -> Finish:
+    """What a crash or a cancellation left unfinished counts as broken off by an error."""
+    if state != "complete" or reason not in ("stop", "length", None):
+        return "error"
+    return "length" if reason == "length" else "stop"
+
+
+def _rejected(message: Logged, variants: Sequence[Variant]) -> tuple[str, ...]:
+    """The finished variants that are not what the channel kept."""
+    texts = (
+        variant.content
+        for variant in variants
+        if _finish("complete", variant.finish_reason) == "stop" and clean_text(variant.content)
+    )
+    return tuple(dict.fromkeys(text for text in texts if text != message.content))
 
 
 def _no_channel(key: str, known: list[Channel]) -> str:
@@ -115,131 +220,27 @@ def _no_channel(key: str, known: list[Channel]) -> str:
     return f"There is no channel {key!r}; there are {', '.join(names)}{rest}."
 
 
-def _dialogues(scene: Iterable[Logged], channel: Channel, cast: Cast) -> Iterator[Dialogue]:
-    """`scene` split where another character took over: it remembers only what came after."""
-    persona: str | None = None
-    said: list[Said] = []
-    for message in scene:
-        if not clean_text(message.content):
-            continue
-        own = message.role == "character"
-        if own and message.persona != persona:
-            if persona is not None:
-                yield Dialogue(cast.get(persona), channel.group, tuple(said))
-                said = list(_after_last_reply(said))
-            persona = message.persona
-        line = Line(message.author_name, message.content, own=own)
-        answers = bool(said) and not said[-1].line.own
-        teachable = own and answers and message.reply_to is not None and _finished(message)
-        said.append(Said(line, teachable, ended=message.finish_reason in ("stop", None)))
-    if persona is not None:
-        yield Dialogue(cast.get(persona), channel.group, tuple(said))
+def _not_agreed(channel: Channel) -> str:
+    if channel.kind == "dm":
+        return (
+            f"The channel {channel.key} is a private talk whose user has not agreed to be learnt"
+            " from; they say `/privacy server on` there to agree."
+        )
+    return (
+        f"The channel {channel.key} has not agreed to be learnt from; an administrator of its"
+        " server says `/privacy server on` there to agree."
+    )
 
 
-def _after_last_reply(said: list[Said]) -> Iterator[Said]:
-    heard = itertools.takewhile(lambda earlier: not earlier.line.own, reversed(said))
-    return reversed(list(heard))
-
-
-def _finished(reply: Logged) -> bool:
-    """False for what an error or a crash broke off: such a reply is context, not an example."""
-    return reply.state == "complete" and reply.finish_reason != "error"
-
-
-class Windows:
-    """Cuts dialogues into examples, each as it would be served."""
-
-    def __init__(
-        self, count: Callable[[str], int], info: ModelInfo, settings: FinetuneSettings
-    ) -> None:
-        """`count` gives the tokens of a text; `info` what the prompt format adds."""
-        self._count = count
-        self._info = info
-        self._cutoff_len = settings.cutoff_len
-        self._most_replies = settings.replies_per_example
-        self.too_long = 0  # replies left out because the character alone leaves no room
-
-    def examples(self, dialogue: Dialogue) -> list[Example]:
-        """Examples that teach every reply once, oldest first.
-
-        Begun at the newest reply: a window is the prompt that the bot would build for it, had the
-        scene begun `replies_per_example` replies earlier and were `cutoff_len` the budget. It also
-        teaches the earlier replies that this prompt shows. The next window ends with the newest
-        reply that is still untaught.
-        """
-        untaught = {at for at, said in enumerate(dialogue.said) if said.teachable}
-        found: list[Example] = []
-        while untaught:
-            target = max(untaught)
-            first = _turn_start(dialogue.said, sorted(untaught)[-self._most_replies :][0])
-            window = self._window(dialogue, first, target, untaught)
-            untaught.discard(target)
-            if window is None:
-                self.too_long += 1
-                continue
-            example, taught = window
-            untaught -= taught
-            found.append(example)
-        return found[::-1]
-
-    def _window(
-        self, dialogue: Dialogue, first: int, target: int, untaught: set[int]
-    ) -> tuple[Example, set[int]] | None:
-        """The example of the lines from `first` to reply `target`, and which lines it teaches."""
-        said, character = dialogue.said, dialogue.character
-        reply = clean_text(said[target].line.text)
-        asker = said[target - 1].line.speaker
-        needed = self._count(reply) + self._info.message_overhead
-        try:
-            prompt = build_prompt(
-                character,
-                [earlier.line for earlier in said[first:target]],
-                group=dialogue.group,
-                user_name=asker,
-                count=self._count,
-                context_tokens=self._cutoff_len,
-                reply_tokens=min(needed, self._cutoff_len // 2),
-                message_overhead=self._info.message_overhead,
-                prompt_overhead=self._info.prompt_overhead,
-            )
-        except PromptTooLong:
-            return None
-        runs = _runs(said, first + prompt.dropped, target)
-        messages = [Message(role=m.role, content=m.content) for m in prompt.messages]
-        unlogged = len(messages) - len(runs)  # system message and greeting
-        turns = [Turn(message) for message in messages[:unlogged]]
-        taught: set[int] = {target}
-        for message, run in zip(messages[unlogged:], runs, strict=True):
-            at = run[0]
-            # Several replies in a row are one message in the prompt; none of them was served so.
-            teach = len(run) == 1 and at in untaught and self._same_card(dialogue, at, target)
-            turns.append(Turn(message, taught=teach, ended=said[at].ended))
-            if teach:
-                taught.add(at)
-        last = Message(role="assistant", content=reply)
-        turns.append(Turn(last, taught=True, ended=said[target].ended))
-        return Example(tuple(turns)), taught
-
-    def _same_card(self, dialogue: Dialogue, first: int, second: int) -> bool:
-        """Whether both replies were written under the same card: {{user}} is whoever asked."""
-        askers = (dialogue.said[at - 1].line.speaker for at in (first, second))
-        return len({_card_for(dialogue.character, asker) for asker in askers}) == 1
-
-
-def _turn_start(said: tuple[Said, ...], reply: int) -> int:
-    """The first of the lines that `reply` answers."""
-    start = reply
-    while start > 0 and not said[start - 1].line.own:
-        start -= 1
-    return start
-
-
-def _runs(said: tuple[Said, ...], first: int, end: int) -> list[list[int]]:
-    """Indices from `first` to before `end`, those of one side in a row together."""
-    groups = itertools.groupby(range(first, end), key=lambda at: said[at].line.own)
-    return [list(run) for _, run in groups]
-
-
-def _card_for(character: Character, asker: str) -> tuple[str, str]:
-    name = speaker_name(asker, taken=character.name)
-    return system_text(character, name, examples=True), greeting_text(character, name)
+def _nothing(channels: int, agreed: int) -> str:
+    if not channels:
+        return "The database holds no channel yet; talk with a character first."
+    if not agreed:
+        return (
+            f"None of the {channels} channels has agreed to be learnt from; an administrator says"
+            " `/privacy server on` in a server to agree."
+        )
+    return (
+        f"None of the {agreed} channels that agreed (of {channels}) holds a finished reply of a"
+        " character to learn from; talk with one there first."
+    )

@@ -12,7 +12,8 @@ from db.channels import Channel
 from db.database import Database
 from finetune.dataset import Encoder, Example
 from finetune.errors import InputError
-from finetune.sources.channel_log import ChannelLog, Windows, read_channel
+from finetune.preparing.windows import Windows
+from finetune.sources.channel_log import ChannelLog, read_channel, read_channels
 from inference.model_loading import LoadedModel
 from persona_prompts.cast import SHIPPED, Cast
 from persona_prompts.character import CharacterError
@@ -72,6 +73,7 @@ async def log(make_config: MakeConfig) -> AsyncIterator[Log]:
         channel = await database.channels.seen(
             "discord:7", guild_key="discord:1", name="tavern", kind="guild"
         )
+        await database.consent.set_server("discord:1", True, by="discord:9")
         yield Log(config, database, channel)
 
 
@@ -143,9 +145,7 @@ async def test_a_card_that_leaves_no_room_is_counted(log: Log, embedded: LoadedM
     assert cut.too_long == 1
 
 
-async def test_only_finished_replies_to_somebody_are_taught(
-    log: Log, embedded: LoadedModel
-) -> None:
+async def test_replies_to_somebody_may_be_taught_and_how_they_ended_is_known(log: Log) -> None:
     await log.database.messages.add_said(
         log.channel.id, persona="mirela", persona_name="Vex", content="Welcome!", created_at=1.0
     )
@@ -154,9 +154,12 @@ async def test_only_finished_replies_to_somebody_are_taught(
     await log.exchange("Three?", "Three goes on and", reason="length")
     await log.ask("Four?")
     [dialogue] = (await log.read()).dialogues
-    [example] = windows(embedded).examples(dialogue)
-    found = [(t.message.content, t.ended) for t in example.turns if t.taught]
-    assert found == [("One is right.", True), ("Three goes on and", False)]
+    found = [(said.line.text, said.finish) for said in dialogue.said if said.teachable]
+    assert found == [
+        ("One is right.", "stop"),
+        ("Two is bro", "error"),
+        ("Three goes on and", "length"),
+    ]
 
 
 async def test_characters_learn_from_their_own_scenes_only(log: Log, embedded: LoadedModel) -> None:
@@ -193,7 +196,7 @@ async def test_a_reply_keeps_its_scene_when_its_question_is_deleted(log: Log) ->
 
 async def test_a_bare_discord_id_is_a_key(log: Log) -> None:
     await log.exchange("Hello!", "Ahoy.")
-    assert (await read_channel(log.config, CAST, "7")).key == "discord:7"
+    assert (await read_channel(log.config, CAST, "7")).keys == ("discord:7",)
 
 
 async def test_an_unknown_channel_is_answered_with_the_known_ones(log: Log) -> None:
@@ -218,3 +221,65 @@ async def test_a_missing_database_is_not_created(make_config: MakeConfig) -> Non
     with pytest.raises(InputError, match="There is no database"):
         await read_channel(config, CAST, "terminal:main")
     assert not config.database_file.exists()
+
+
+async def test_nothing_is_read_without_consent(log: Log) -> None:
+    await log.exchange("Hello!", "Ahoy.")
+    await log.database.consent.set_server("discord:1", False, by="discord:9")
+    with pytest.raises(InputError, match=r"administrator .* `/privacy server on`"):
+        await log.read()
+    with pytest.raises(InputError, match="None of the 1 channels has agreed"):
+        await read_channels(log.config, CAST)
+
+
+async def test_of_all_channels_only_those_that_agreed_are_read(log: Log) -> None:
+    await log.exchange("Hello!", "Ahoy.")
+    await log_turns(log.database, key="discord:8", kind="dm")
+    await log_turns(log.database, key="terminal:main")
+    read = await read_channels(log.config, CAST)
+    assert read.keys == ("discord:7", "terminal:main")
+    assert read.refused == ("discord:8",)
+    assert {dialogue.source for dialogue in read.dialogues} == {"discord:7", "terminal:main"}
+
+
+async def test_who_opted_out_is_neither_taught_nor_context(log: Log) -> None:
+    await log.exchange("Hello!", "Ahoy.")
+    await log.ask("I hide a lamp.", author="Bo")
+    await log.exchange("What did he say?", "That he hides a lamp.")
+    await log.exchange("I see.", "You do.")
+    await log.database.consent.set_author("terminal:Bo", False)
+    read = await log.read()
+    said = [[said.line.text for said in dialogue.said] for dialogue in read.dialogues]
+    assert said == [["Hello!", "Ahoy."], ["I see.", "You do."]]
+    assert read.withheld == 2  # the message, and the reply that knew of it
+    assert all(("terminal:Bo", "Bo") in dialogue.present for dialogue in read.dialogues)
+
+
+async def test_a_forgotten_person_is_in_no_later_set(log: Log) -> None:
+    await log.exchange("Hello!", "Ahoy.")
+    await log.exchange("I hide a lamp.", "Do you.", author="Bo")
+    await log.database.privacy.forget_author("terminal:Bo")
+    [dialogue] = (await log.read()).dialogues
+    assert [said.line.text for said in dialogue.said if not said.line.own] == ["Hello!"]
+    assert [said.line.text for said in dialogue.said if said.teachable] == ["Ahoy."]
+
+
+async def test_votes_and_variants_come_along(log: Log) -> None:
+    question = await log.ask("Hello!")
+    await log.answer(question, "Ahoy.")
+    [reply] = [m for m in await log.database.messages.history(log.channel, limit=9)
+               if m.role == "character"]  # fmt: skip
+    for text, reason in (("Arr.", "stop"), ("Broken of", "error")):
+        await log.database.feedback.add_variant(
+            reply.id, text, adapter="base", sampling={}, finish_reason=reason, created_at=2.0
+        )
+    await log.database.feedback.vote(reply.id, voter_key="discord:3", liked=True, created_at=3.0)
+    [dialogue] = (await log.read()).dialogues
+    said = dialogue.said[-1]
+    assert (said.likes, said.dislikes, said.variants) == (1, 0, ("Arr.",))
+
+
+async def test_what_was_said_before_a_date_is_left_out(log: Log) -> None:
+    await log.exchange("Hello!", "Ahoy.")
+    with pytest.raises(InputError, match="no finished reply"):
+        await read_channel(log.config, CAST, "discord:7", since=4e9)

@@ -1,0 +1,121 @@
+"""What DiscordChatExporter writes as JSON: one channel a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import InputError
+from finetune.sources.chat_rows import Rows
+from finetune.sources.dialogue import Dialogue, Said, by_character
+from finetune.sources.json_files import list_of, object_row, text_of
+from finetune.sources.naming import Naming
+from persona_prompts.prompt import Line
+from persona_prompts.speakers import well_formed
+
+_SAID = ("Default", "Reply", "0", "19", 0, 19)  # all else reports a join, a pin, a call
+_PRIVATE = ("DirectTextChat", "1", 1)
+_SPLIT_AT = 1800  # a post so long goes on in the next one: Discord takes 2,000 characters
+_LIKE, _DISLIKE = "👍", "👎"
+
+
+def discord_export(file: Path, rows: Rows, naming: Naming) -> Iterator[Dialogue]:
+    """One dialogue for every character that speaks, until another takes over.
+
+    Characters are the authors marked as bots, or those that the user names; other bots are left
+    out. A post of a character that fills Discord's limit is joined with the next one.
+    """
+    for number, value in rows:
+        row = object_row(file, number, value)
+        channel = row.get("channel")
+        if not isinstance(channel, dict):
+            raise InputError(f"{file}, row {number} has no key 'channel' with an object.")
+        lines: list[tuple[Said, str]] = []
+        for message in list_of(file, number, row, "messages"):
+            said = _said(file, number, message, naming)
+            if said is not None:
+                _append(lines, said)
+        present = tuple(
+            dict.fromkeys(
+                (said.author, said.line.speaker) for said, character in lines if not character
+            )
+        )
+        source = f"discord:{channel.get('id', file.stem)}"
+        group = channel.get("type") not in _PRIVATE
+        for name, part in by_character(lines):
+            character = naming.character(name)
+            yield Dialogue(character, group, tuple(part), source, present=present)
+
+
+def _said(
+    file: Path, number: int, message: dict[str, Any], naming: Naming
+) -> tuple[Said, str] | None:
+    """The message, and the character's name if one said it; None for what nobody said."""
+    if message.get("type", "Default") not in _SAID:
+        return None
+    content = well_formed(text_of(file, number, message, "content"))
+    author = message.get("author")
+    if not isinstance(author, dict) or "name" not in author:
+        raise InputError(
+            f"{file}, row {number}: message {message.get('id', '?')} has no 'author' with 'name'."
+        )
+    login = well_formed(str(author["name"]))
+    name = well_formed(str(author.get("nickname") or "")) or login
+    marked = author.get("isBot") is True
+    own = naming.is_bot((login, name), marked)
+    if marked and not own:
+        return None
+    likes, dislikes = _votes(message.get("reactions"))
+    said = Said(
+        Line(name, content, own=own),
+        teachable=own,
+        author=f"discord:{author.get('id', login)}",
+        at=_time(file, message),
+        likes=likes,
+        dislikes=dislikes,
+    )
+    return said, name if own else ""
+
+
+def _append(lines: list[tuple[Said, str]], new: tuple[Said, str]) -> None:
+    said, character = new
+    if character and lines and lines[-1][1] == character:
+        last = lines[-1][0]
+        if len(last.line.text) >= _SPLIT_AT:
+            line = Line(last.line.speaker, f"{last.line.text}\n{said.line.text}", own=True)
+            lines[-1] = (
+                Said(
+                    line,
+                    last.teachable,
+                    author=last.author,
+                    at=last.at,
+                    likes=max(last.likes, said.likes),
+                    dislikes=max(last.dislikes, said.dislikes),
+                ),
+                character,
+            )
+            return
+    lines.append(new)
+
+
+def _votes(reactions: Any) -> tuple[int, int]:
+    counts = {_LIKE: 0, _DISLIKE: 0}
+    for reaction in reactions if isinstance(reactions, list) else ():
+        emoji = reaction.get("emoji") if isinstance(reaction, dict) else None
+        name = str(emoji.get("name", ""))[:1] if isinstance(emoji, dict) else ""
+        if name in counts and isinstance(reaction.get("count"), int):
+            counts[name] += reaction["count"]  # skin tones count alike
+    return counts[_LIKE], counts[_DISLIKE]
+
+
+def _time(file: Path, message: dict[str, Any]) -> float:
+    text = message.get("timestamp")
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise InputError(
+            f"{file}: the 'timestamp' of message {message.get('id', '?')} is {str(text)[:40]!r},"
+            " not a time like 2026-11-21T14:05:00+00:00."
+        ) from None
