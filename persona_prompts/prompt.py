@@ -22,6 +22,7 @@ from functools import cache
 import regex
 
 from persona_prompts.character import Character
+from persona_prompts.identity.hygiene import without_unasked_introductions
 from persona_prompts.lorebook.activation import (
     CONTEXT,
     Activated,
@@ -150,6 +151,7 @@ def build_prompt(
 ) -> Prompt:
     """The prompt for the character's next reply to `history` (oldest first).
 
+    Sentences of its own in which it said unasked who it is are left out.
     `group`: several people may speak, so every line of a user message is `Name: text`, one line
     per message said. `user_name` is who is answered now, and `{{user}}` of the card. `count` gives
     the tokens of a text; it is called about once per message that fits. Prompt and reply share
@@ -166,6 +168,7 @@ def build_prompt(
     `PromptTooLong` when not even that leaves room beside the character.
     """
     user = speaker_name(user_name, taken=character.called)
+    history = without_unasked_introductions(history, (character.name, *character.aliases))
     speakers = [speaker_name(line.speaker, taken=character.called) for line in history]
     said = said_lines(history, speakers, group=group)
     opening = greeting_text(character, user, greeting, scene=scene, group=group)
