@@ -1,0 +1,1 @@
+"""The cure of identity repetition, measured: `python -m benchmarks.identity_repetition`."""
