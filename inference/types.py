@@ -6,12 +6,14 @@ Nothing here imports torch, so the bot's process stays light.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config import (
     DRY_BREAKERS,
+    MOST_BREAKERS,
     DryAllowedLength,
     DryBase,
     DryMultiplier,
@@ -77,6 +79,11 @@ class Sampling(Frozen):
         Raises `ValueError` with one sentence that names the setting and the allowed range.
         """
         return parse_sampling({**self.model_dump(), **changes})
+
+    def sparing(self, names: Iterable[str]) -> Sampling:
+        """A copy whose DRY lets `names` be said as often as they are needed."""
+        breakers = dict.fromkeys((*self.dry_sequence_breakers, *names))
+        return self.replace(dry_sequence_breakers=tuple(breakers)[:MOST_BREAKERS])
 
 
 def parse_sampling(values: dict[str, object]) -> Sampling:

@@ -74,7 +74,8 @@ class Prompt:
 
     `messages` are the system message, then replies and user messages in turn; the first of them is
     the greeting (assistant) as long as it fits. `stop` are the strings at which somebody else
-    would begin to speak. `tokens` is what the prompt costs at most, overheads included. `dropped`
+    would begin to speak. `names` are the character's and those of everybody present, which may be
+    said again and again. `tokens` is what the prompt costs at most, overheads included. `dropped`
     says how many lines of the history did not fit. `lore` are the entries that the prompt holds,
     `dropped_lore` those that it should hold and the reason why not.
     """
@@ -85,6 +86,7 @@ class Prompt:
     dropped: int
     lore: tuple[ActiveEntry, ...] = ()
     dropped_lore: tuple[Dropped, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +200,15 @@ def build_prompt(
     lost = tuple(
         Dropped(entry.key, entry.title, CONTEXT) for entry in lore.entries if entry not in kept_lore
     )
+    others = _others(reversed(present) if group else (), user)
     return Prompt(
         messages=tuple(messages),
-        stop=_stops(character, reversed(present) if group else (), user),
+        stop=tuple(dict.fromkeys(f"\n{name}:" for name in (*others, character.called))),
         tokens=tokens + prompt_overhead,
         dropped=sum(turn.lines for turn in turns) - sum(turn.lines for turn in plan.kept),
         lore=tuple(kept_lore),
         dropped_lore=lore.dropped + lost,
+        names=tuple(dict.fromkeys((character.name, *character.aliases, *others))),
     )
 
 
@@ -297,10 +301,9 @@ def _examples(character: Character, scene: Scene) -> str:
     return "\n\n".join(exchange for exchange in exchanges if exchange)
 
 
-def _stops(character: Character, speakers: Iterable[str], user: str) -> tuple[str, ...]:
-    """The beginnings of other speakers' lines, the likeliest first, and of the character's own."""
-    names = list(dict.fromkeys((user, *speakers)))[:MAX_SPEAKER_STOPS]
-    return tuple(dict.fromkeys(f"\n{name}:" for name in (*names, character.called)))
+def _others(speakers: Iterable[str], user: str) -> list[str]:
+    """Who else may speak next, the likeliest first."""
+    return list(dict.fromkeys((user, *speakers)))[:MAX_SPEAKER_STOPS]
 
 
 def _too_long(character: Character, context_tokens: int, reply_tokens: int) -> str:

@@ -152,13 +152,13 @@ class _Player:
         return Reply("", "error", last.error or "The reply broke off.")
 
     def _request(self, user: ScriptedUser, lines: Sequence[Line], seed: int) -> GenerationRequest:
-        messages, stop = self._messages(user, lines)
+        messages, stop, names = self._messages(user, lines)
         stops = tuple(dict.fromkeys((*self._sampling.stop, *stop)))[:_MOST_STOPS]
         key = f"evaluation:{self._run}:{user.id}"
         return GenerationRequest(
             messages=messages,
             adapter=self._adapter,
-            sampling=self._sampling.replace(stop=stops, seed=seed),
+            sampling=self._sampling.sparing(names).replace(stop=stops, seed=seed),
             guild=key,
             channel=key,
             user=key,
@@ -166,10 +166,10 @@ class _Player:
 
     def _messages(
         self, user: ScriptedUser, lines: Sequence[Line]
-    ) -> tuple[tuple[Message, ...], tuple[str, ...]]:
-        """What the model is given, and where the reply must stop."""
+    ) -> tuple[tuple[Message, ...], tuple[str, ...], tuple[str, ...]]:
+        """What the model is given, where the reply must stop, and whom it may name."""
         if self._write_prompt is not None:
-            return tuple(self._write_prompt(user.character, lines)), ()
+            return tuple(self._write_prompt(user.character, lines)), (), ()
         info = self._client.info
         prompt = build_prompt(
             user.character,
@@ -183,4 +183,4 @@ class _Player:
             prompt_overhead=info.prompt_overhead,
         )
         messages = (Message(role=m.role, content=m.content) for m in prompt.messages)
-        return tuple(messages), prompt.stop
+        return tuple(messages), prompt.stop, prompt.names

@@ -1,4 +1,8 @@
-"""Tokens that end a repetition for DRY: those whose text holds a sequence breaker."""
+"""Tokens that end a repetition for DRY: those that hold a sequence breaker or spell one.
+
+A breaker of several tokens (a name, as a rule) is found where it stands in the prompt; otherwise
+DRY would make a character misspell its own name.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import torch
 from torch import Tensor
 
 _MASKS_KEPT = 16
+_SHORTEST_NAME = 2  # characters
 
 
 class SequenceBreakers:
@@ -22,6 +27,7 @@ class SequenceBreakers:
     def __init__(self, vocabulary: Sequence[str], size: int, device: torch.device) -> None:
         """`size` is that of the model's output, which may exceed the vocabulary's."""
         texts = vocabulary[:size]
+        self._texts = texts
         self._size = size
         self._device = device
         self._text = "".join(texts)
@@ -37,6 +43,25 @@ class SequenceBreakers:
                 self._masks.popitem(last=False)
         self._masks.move_to_end(breakers)
         return found
+
+    def spelt(self, prompt: Sequence[int], breakers: tuple[str, ...]) -> list[int]:
+        """The tokens of `prompt` that together spell one of the breakers that are words."""
+        if not self._texts:
+            return []
+        texts = [self._texts[token] if token < len(self._texts) else "" for token in prompt]
+        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        whole = "".join(texts)
+        found: set[int] = set()
+        for breaker in breakers:
+            if len(breaker) < _SHORTEST_NAME or not (breaker[0] + breaker[-1]).isalnum():
+                continue
+            place = whole.find(breaker)
+            while place >= 0:
+                first = int(np.searchsorted(ends, place, side="right"))
+                last = int(np.searchsorted(ends, place + len(breaker), side="left"))
+                found.update(prompt[first : last + 1])
+                place = whole.find(breaker, place + len(breaker))
+        return sorted(token for token in found if token < self._size)
 
     def _make(self, breakers: tuple[str, ...]) -> Tensor:
         mask = np.zeros(self._size, dtype=np.bool_)

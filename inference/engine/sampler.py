@@ -99,7 +99,9 @@ class Sampler:
         self._lengths[row], self._prompts[row] = len(text), len(prompt)
         self._counts[row] = text[len(prompt) :].bincount(minlength=self._size)
         if sampling.dry_multiplier:
-            self._barriers[row] = self._breakers.mask(sampling.dry_sequence_breakers)
+            breakers = sampling.dry_sequence_breakers
+            self._barriers[row] = self._breakers.mask(breakers)
+            self._barriers[row, self._breakers.spelt(prompt, breakers)] = True
         self._bias_is_old = True
 
     def end(self, row: int) -> None:

@@ -13,7 +13,7 @@ def adapter(prompt_format: str) -> AdapterInfo:
     card = AdapterCard(
         base_model="m", base_fingerprint="f", prompt_format=prompt_format, weights_hash="h"
     )
-    return AdapterInfo("vex", 2, Path("."), promoted=True, card=card)
+    return AdapterInfo("vex", 2, Path(), promoted=True, card=card)
 
 
 def test_another_format_than_the_serving_one_is_one_sentence() -> None:

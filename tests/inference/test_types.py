@@ -46,3 +46,11 @@ def test_replace_checks_too() -> None:
 
 def test_every_setting_has_a_range_in_words() -> None:
     assert all(sampling_range(name) for name in Sampling.model_fields)
+
+
+def test_names_join_the_breakers_as_far_as_there_is_room() -> None:
+    spared = Sampling(dry_sequence_breakers=("\n", "Vera")).sparing(["Vera", "Noor Costa"])
+    assert spared.dry_sequence_breakers == ("\n", "Vera", "Noor Costa")
+    many = Sampling().sparing([f"Name {number}" for number in range(50)])
+    assert len(many.dry_sequence_breakers) == 32
+    assert many.dry_sequence_breakers[:4] == Sampling().dry_sequence_breakers

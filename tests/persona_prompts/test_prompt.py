@@ -353,3 +353,18 @@ def test_the_reserve_is_kept_and_the_newest_message_too(
     assert prompt.tokens == sum(len(message.content) for message in prompt.messages)
     assert prompt.messages[-1].role == "user"
     assert prompt.messages[-1].content.endswith("newest")
+
+
+def test_the_names_are_those_of_the_character_and_of_everybody_present() -> None:
+    character = Character(id="x", name="Noor Costa", aliases=("Noor",), description="A pilot.")
+    history = [Line("Ann", "Hello.", own=False), Line("Bo", "Hey.", own=False)]
+    prompt = build_prompt(
+        character,
+        history,
+        group=True,
+        user_name="Bo",
+        count=len,
+        context_tokens=2000,
+        reply_tokens=100,
+    )
+    assert prompt.names == ("Noor Costa", "Noor", "Bo", "Ann")

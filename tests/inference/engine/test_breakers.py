@@ -51,3 +51,13 @@ def test_the_step_finds_the_mask_made(base: LlamaForCausalLM) -> None:
     assert sampler._breakers._masks["A", "BC"] is made
     assert torch.equal(sampler._barriers[0], made)
     engine.close()
+
+
+def test_a_name_of_several_tokens_is_found_where_the_prompt_spells_it() -> None:
+    vocabulary = ["It", "'s", " No", "or", " Costa", " Vera", ". ", "Veranda", " x"]
+    breakers = SequenceBreakers(vocabulary, len(vocabulary) + 3, torch.device("cpu"))
+    prompt = [0, 1, 2, 3, 4, 6, 0, 8, 3, 10]
+    assert breakers.spelt(prompt, ("Noor Costa", "\n")) == [2, 3, 4]
+    assert breakers.spelt(prompt, ("Noor", "Vera", ". ")) == [2, 3]
+    assert breakers.spelt([8, 0], ("Noor",)) == []
+    assert SequenceBreakers((), 3, torch.device("cpu")).spelt([0, 1], ("Noor",)) == []
