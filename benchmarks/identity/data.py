@@ -14,7 +14,7 @@ from finetune.evaluation.suite import SUITES, USER_NAME, ScriptedUser, read_suit
 SIMULATED = Path(__file__).parents[1] / "data" / "simulated_users.jsonl"
 OWN_DIALOGUE = SUITES.parent / "replay"  # written for this project
 _TURNS, _ASKED_AT = 6, 3
-_LEARNT = 500  # public dialogues, of the 743 that are left
+LEARNT = 350  # public dialogues, of the 743 that are left
 # None of them is among the phrases that are trained on (preparing/name_drills.toml).
 _ASKING = (
     "hang on, what do people call you?",
@@ -39,7 +39,7 @@ def persona_chats(
     order = random.Random(seed).sample(range(len(chats)), len(chats))
     kept = [at for at in order if len(chats[at].turns) >= _TURNS][:count]
     chosen = set(kept)
-    return [chats[at] for at in kept], [chats[at] for at in order if at not in chosen][:_LEARNT]
+    return [chats[at] for at in kept], [chats[at] for at in order if at not in chosen][:LEARNT]
 
 
 def scripted(chat: PersonaChat, rng: random.Random) -> ScriptedUser:

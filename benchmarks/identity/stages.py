@@ -8,8 +8,10 @@ import os
 import shutil
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 _RESULT = "stage.json"
@@ -20,14 +22,22 @@ class Stages:
 
     def __init__(self, work: Path) -> None:
         self.work = work
+        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
         work.mkdir(parents=True, exist_ok=True)
 
     def run(self, name: str, make: Callable[[Path], dict[str, Any]], **settings: Any) -> Path:
         """The folder of stage `name`, made by `make(folder)` unless it is there already.
 
         `make` fills the folder and returns its figures. Other `settings` than those it was made
-        with make it anew; so must whatever it rests on be among them.
+        with make it anew; so must whatever it rests on be among them. Threads that want the same
+        stage wait for one another.
         """
+        with self._locks[name]:
+            return self._run(name, make, settings)
+
+    def _run(
+        self, name: str, make: Callable[[Path], dict[str, Any]], settings: dict[str, Any]
+    ) -> Path:
         folder = self.work / name
         wanted = json.loads(json.dumps(settings, default=str))
         if folder.exists() and self._read(folder).get("settings") == wanted:
