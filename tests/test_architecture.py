@@ -112,7 +112,12 @@ def test_files_are_short_enough_to_be_read(room: str) -> None:
 
 def test_every_library_that_is_imported_is_asked_for() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    asked = {_normal(re.split(r"[<>=!~ ;\[]", line)[0]) for line in project["dependencies"]}
+    extras = project["optional-dependencies"]
+    lines = [
+        *project["dependencies"],
+        *(line for name in extras.keys() - {"dev"} for line in extras[name]),
+    ]
+    asked = {_normal(re.split(r"[<>=!~ ;\[]", line)[0]) for line in lines}
     providers = importlib.metadata.packages_distributions()
     for room in MAY_IMPORT:
         for file in files_of(room):
