@@ -7,13 +7,14 @@ import sys
 
 from config import ConfigError
 from db.database import DatabaseError
-from finetune.commands import train
+from finetune.commands import evaluate, example, export, prepare, train
 from finetune.commands.arguments import Parser
 from finetune.errors import InputError, TrainingError
+from finetune.training.world import is_first
 from inference.types import InferenceError
 from persona_prompts.character import CharacterError
 
-_COMMANDS = (train,)
+_COMMANDS = (prepare, example, train, evaluate, export)
 _WRONG_INPUT = (InputError, ConfigError, InferenceError, CharacterError, DatabaseError)
 
 
@@ -25,14 +26,20 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except _WRONG_INPUT as error:
-        print(error, file=sys.stderr)
+        _say(error)
         return 2
     except TrainingError as error:
-        print(error, file=sys.stderr)
+        _say(error)
         return 1
     except KeyboardInterrupt:
-        print("Stopped; nothing was published.", file=sys.stderr)
+        _say("Stopped; nothing was published.")
         return 130
+
+
+def _say(sentence: object) -> None:
+    """Once, where several processes train together and come to the same end."""
+    if is_first():
+        print(sentence, file=sys.stderr)
 
 
 def _parser() -> Parser:

@@ -28,31 +28,59 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One chat to learn from; only assistant turns can be taught."""
+    """One chat to learn from; only assistant turns can be taught.
+
+    `source` says where it comes from (a channel's key, a file and row); nothing is learnt from it.
+    """
 
     turns: tuple[Turn, ...]
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Token ids, and beside each the label that the loss is computed on, or IGNORE_INDEX."""
+    """Token ids, and beside each the label that the loss is computed on, or IGNORE_INDEX.
+
+    `unwanted`: the labels are what the model must not say there, rather than what it must.
+    """
 
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
     replies: int  # taught replies in it, whole or cut
+    unwanted: bool = False
 
     @property
     def taught_tokens(self) -> int:
         return sum(label != IGNORE_INDEX for label in self.labels)
 
 
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A prompt and a reply to it, as token ids."""
+
+    prompt_ids: tuple[int, ...]
+    reply_ids: tuple[int, ...]
+
+
 class Encoder:
     """Encodes examples for one model: what is trained on is what is served, token by token."""
 
     def __init__(
-        self, prompt_format: PromptFormat, end_ids: frozenset[int], cutoff_len: int
+        self,
+        prompt_format: PromptFormat,
+        end_ids: frozenset[int],
+        cutoff_len: int,
+        *,
+        train_on_inputs: bool = False,
+        add_eos_token: bool = True,
     ) -> None:
-        """`end_ids`: the tokens at which the engine ends a reply; `cutoff_len`: in tokens."""
+        """`end_ids`: the tokens at which the engine ends a reply; `cutoff_len`: in tokens.
+
+        `train_on_inputs` labels all that a taught reply stands behind as well; without
+        `add_eos_token` no reply is taught to end.
+        """
+        self._train_on_inputs = train_on_inputs
+        self._add_eos_token = add_eos_token
         self._format = prompt_format
         self._tokenizer: Any = prompt_format.tokenizer
         self._end_ids = end_ids
@@ -89,16 +117,64 @@ class Encoder:
             if prompt[: len(ids)] != ids:
                 found += self._cut(ids, labels, replies)
                 ids, labels, replies = [], [], 0
-            reply = self._reply(messages[: position + 1], prompt)
-            if not turn.ended and reply[-1] in self._end_ids:
-                reply = reply[:-1]
-            labels += [IGNORE_INDEX] * (len(prompt) - len(ids)) + reply
+            reply = self._reply(messages[: position + 1], prompt, ended=turn.ended)
+            labels += self._input_labels(prompt[len(ids) :], after_reply=bool(ids)) + reply
             ids = prompt + reply
             replies += 1
         return found + self._cut(ids, labels, replies)
 
-    def _reply(self, messages: Sequence[Message], prompt: list[int]) -> list[int]:
-        """The last message as the model has to write it, its end-of-turn token at the end."""
+    def completion(
+        self, prompt: Sequence[Message], reply: str, *, ended: bool = True
+    ) -> Completion | None:
+        """One reply behind the prompt that it would be served; None if it does not fit."""
+        messages = [*prompt, Message(role="assistant", content=reply)]
+        prompt_ids = self._format.encode(messages[:-1])
+        reply_ids = self._reply(messages, prompt_ids, ended=ended)
+        if not reply_ids or len(prompt_ids) + len(reply_ids) > self._cutoff_len:
+            return None
+        return Completion(tuple(prompt_ids), tuple(reply_ids))
+
+    def unwanted(
+        self, prompt: Sequence[Message], reply: str, spans: Sequence[tuple[int, int]]
+    ) -> Encoded | None:
+        """A logged reply in its own context, the tokens of `spans` labelled as not to be said.
+
+        None if nothing of them lies within `cutoff_len`, or the template rewrites the reply.
+        """
+        messages = [*prompt, Message(role="assistant", content=reply)]
+        prompt_ids = self._format.encode(messages[:-1])
+        ids, offsets, begin = self._format.encode_reply(messages)
+        if begin < 0 or ids[: len(prompt_ids)] != prompt_ids:
+            return None
+        labels = [IGNORE_INDEX] * len(ids)
+        for place in range(len(prompt_ids), min(len(ids), self._cutoff_len)):
+            first, last = offsets[place][0] - begin, offsets[place][1] - begin
+            if any(first < end and start < last for start, end in spans):
+                labels[place] = ids[place]
+        size = max((at + 1 for at, label in enumerate(labels) if label != IGNORE_INDEX), default=0)
+        if not size:
+            return None
+        return Encoded(tuple(ids[:size]), tuple(labels[:size]), replies=0, unwanted=True)
+
+    def _input_labels(self, ids: list[int], *, after_reply: bool) -> list[int]:
+        """Labels of what stands before a reply, the end of a reply that broke off left out."""
+        if not self._train_on_inputs:
+            return [IGNORE_INDEX] * len(ids)
+        labels = list(ids)
+        if after_reply and labels and labels[0] in self._end_ids:
+            labels[0] = IGNORE_INDEX
+        if not self._add_eos_token:
+            labels = [IGNORE_INDEX if label in self._end_ids else label for label in labels]
+        return labels
+
+    def _reply(self, messages: Sequence[Message], prompt: list[int], *, ended: bool) -> list[int]:
+        """The last message as the model has to write it, with its end-of-turn token if `ended`."""
+        reply = self._ended_reply(messages, prompt)
+        if not (ended and self._add_eos_token) and reply and reply[-1] in self._end_ids:
+            return reply[:-1]
+        return reply
+
+    def _ended_reply(self, messages: Sequence[Message], prompt: list[int]) -> list[int]:
         whole = self._format.encode(messages, reply=False)
         if whole[: len(prompt)] == prompt:
             rest = whole[len(prompt) :]

@@ -1,4 +1,4 @@
-"""The one progress bar of a training, on standard error."""
+"""The progress bars of a training, on standard error."""
 
 from __future__ import annotations
 
@@ -11,32 +11,45 @@ _SECONDS_IN_A_FILE = 10.0  # between two states of the bar where nobody watches 
 
 
 class Progress:
-    """Shows steps and loss. Close it, or use it as a context."""
+    """Shows steps, loss and learning rate. Close it, or use it as a context."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, shown: bool = True) -> None:
+        self._shown = shown
         self._title = title
+        self._phase = ""
         self._bar: tqdm[Any] | None = None
 
-    def begin(self, steps: int) -> None:
-        """Show the bar; until then it is not known how long it is."""
+    def phase(self, name: str) -> None:
+        """What the next bar is about."""
+        self._phase = f" ({name})" if name else ""
+
+    def begin(self, steps: int, *, done: int = 0) -> None:
+        """Show a bar; until then it is not known how long it is."""
+        self._close()
         self._bar = tqdm(
             total=steps,
-            desc=self._title,
+            initial=done,
+            desc=f"{self._title}{self._phase}",
             unit="step",
             file=sys.stderr,
+            disable=not self._shown,
             dynamic_ncols=True,
             mininterval=0.1 if sys.stderr.isatty() else _SECONDS_IN_A_FILE,
         )
 
-    def step(self, loss: float) -> None:
+    def step(self, loss: float, learning_rate: float) -> None:
         """One step was done, at this loss."""
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            self._bar.set_postfix_str(f"loss {loss:.3f}, lr {learning_rate:.1e}", refresh=False)
             self._bar.update()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._close()

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from inference.adapters import (
     DEFAULT,
     WEIGHTS_FILE,
     AdapterCard,
-    AdapterInfo,
     AdapterRegistry,
     weights_hash,
 )
 from inference.types import ModelInfo
 
+EMPTY = "The trained adapter is empty: it would change nothing; raise learning_rate or num_epochs."
 _STAGING = re.compile(r"\.staging-(\d+)")
 _REPOSITORY = Path(__file__).parent.parent
 _GIT_SECONDS = 5.0
@@ -58,44 +58,59 @@ def discard_abandoned(adapters: Path) -> None:
             _remove_if_empty(folder.parent)
 
 
-def save_weights(model: Any, folder: Path) -> None:
-    """Write the adapter of `model` (a `peft.PeftModel`) and read it back.
+def save_weights(model: Any, folder: Path, dtype: str = "float32") -> None:
+    """Write the adapter of `model` (a `peft.PeftModel`) in the number format `dtype`; read it back.
 
     Raises `TrainingError` if what is on the disk is not what was trained, or changes nothing.
     """
+    import torch
     from peft import get_peft_model_state_dict
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file, save_file
 
+    wanted = getattr(torch, dtype)
+    trained = {
+        key: tensor.detach().cpu().to(wanted).contiguous()
+        for key, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()
+    }
     try:
         # "auto" would ask the hub whether the vocabulary was resized.
-        model.save_pretrained(str(folder), save_embedding_layers=False)
+        model.save_pretrained(
+            str(folder), save_embedding_layers=False, selected_adapters=["default"]
+        )
+        save_file(trained, folder / WEIGHTS_FILE, metadata={"format": "pt"})
     except SafetensorError as error:  # holds the system's error as text only
         if os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error):
             raise _disk_full(folder) from error
         raise
     (folder / "README.md").unlink(missing_ok=True)  # a model card with nothing filled in
     saved = load_file(folder / WEIGHTS_FILE)
-    trained = get_peft_model_state_dict(model, save_embedding_layers=False)
     if saved.keys() != trained.keys() or any(
-        not saved[key].equal(tensor.detach().cpu()) for key, tensor in trained.items()
+        not torch.equal(saved[key], tensor) and bool(tensor.isfinite().all())
+        for key, tensor in trained.items()
     ):
         raise TrainingError(
             "The saved adapter is not what was trained; check the disk and train again."
         )
-    # B starts at zero, so an adapter whose every B is zero was never trained.
-    if not any(tensor.any() for key, tensor in saved.items() if "lora_B" in key):
-        raise TrainingError(
-            "The trained adapter is empty: it would change nothing; raise learning_rate or"
-            " num_epochs."
-        )
+    check_weights(saved)
+
+
+def check_weights(saved: Mapping[str, Any]) -> None:
+    """Raise `TrainingError` unless the tensors of an adapter's file change the model, finitely."""
     if not all(tensor.isfinite().all() for tensor in saved.values()):
-        raise TrainingError("The trained adapter holds infinite numbers; lower learning_rate.")
+        raise TrainingError(
+            "The trained adapter holds infinite numbers; lower learning_rate, or set save_dtype to"
+            " float32."
+        )
+    # B starts at zero, so an adapter whose every B is zero was never trained.
+    effective = [tensor for key, tensor in saved.items() if "lora_A" not in key]
+    if "lora_B" in "".join(saved):
+        effective = [tensor for key, tensor in saved.items() if "lora_B" in key]
+    if not any(tensor.any() for tensor in effective):
+        raise TrainingError(EMPTY)
 
 
-def publish(
-    registry: AdapterRegistry,
-    name: str,
+def describe(
     folder: Path,
     model: ModelInfo,
     *,
@@ -103,8 +118,8 @@ def publish(
     note: str,
     training: dict[str, Any],
     figures: dict[str, Any],
-) -> AdapterInfo:
-    """Describe the saved adapter in `folder` and make it the next, promoted version of `name`."""
+) -> AdapterCard:
+    """Write `troupe.json` beside the adapter saved in `folder`, and all of it to the disk."""
     card = AdapterCard(
         base_model=model.name,
         base_fingerprint=model.fingerprint,
@@ -122,7 +137,20 @@ def publish(
         file.chmod(0o666 & ~_umask())  # safetensors lets nobody else read what it writes
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
-    return registry.publish(folder, name)
+    return card
+
+
+def deliver(folder: Path, target: Path) -> None:
+    """Move the files of the finished adapter in `folder` to `target`, on the same file system.
+
+    The weights come last, in one step: until then there is no adapter in `target`.
+    """
+    weights = target / WEIGHTS_FILE
+    weights.unlink(missing_ok=True)
+    for file in folder.iterdir():
+        if file.name != WEIGHTS_FILE:
+            file.replace(target / file.name)
+    (folder / WEIGHTS_FILE).replace(weights)
 
 
 def adapter_name(wanted: str) -> str:

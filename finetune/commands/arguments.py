@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 _SEED_DIGITS = len(str(2**32 - 1))
 
@@ -34,7 +34,14 @@ def reader(kind: Any) -> Any:
         return truth
     if get_origin(kind) is list and get_args(kind) == (str,):
         return names
+    if get_origin(kind) is Literal:
+        return str
     return kind
+
+
+def choices(kind: Any) -> tuple[str, ...] | None:
+    """What an option of the type `kind` may be, if that is a list."""
+    return get_args(kind) if get_origin(kind) is Literal else None
 
 
 def seed(text: str) -> int:

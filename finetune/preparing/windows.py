@@ -55,7 +55,14 @@ class Windows:
         teaches the earlier replies that this prompt shows. The next window ends with the newest
         reply that is still untaught. Lines that say nothing are left out.
         """
-        spoken = tuple(said for said in dialogue.said if clean_text(said.line.text))
+        fed_back = without_unasked_introductions(
+            [said.line for said in dialogue.said], dialogue.names
+        )
+        spoken = tuple(
+            said
+            for said, line in zip(dialogue.said, fed_back, strict=True)
+            if clean_text(said.line.text if said.teachable else line.text)
+        )
         dialogue = replace(dialogue, said=spoken)
         untaught = {
             at

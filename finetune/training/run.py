@@ -2,152 +2,281 @@
 
 from __future__ import annotations
 
-import asyncio
+import importlib.util
 import logging
 import os
+import shutil
 import sys
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from config import Config, FinetuneSettings
-from finetune.dataset import Encoder, Example, data_hash
+from config import Config, FinetuneSettings, ModelSettings
+from finetune.dataset import data_hash
 from finetune.errors import InputError
 from finetune.progress import Progress
-from finetune.publishing import adapter_name, discard_abandoned, publish, save_weights, staged
-from finetune.sources.alpaca import read_alpaca
-from finetune.sources.channel_log import ChannelLog, Windows, read_channel
-from inference.adapters import AdapterInfo, AdapterRegistry, check_name
-from inference.types import ModelInfo
-from persona_prompts.cast import SHIPPED, Cast
+from finetune.publishing import (
+    adapter_name,
+    deliver,
+    describe,
+    discard_abandoned,
+    save_weights,
+    staged,
+)
+from finetune.training.devices import training_model, use_one_gpu
+from finetune.training.reading import Data, read_channel, read_path
+from finetune.training.workplace import workplace
+from finetune.training.world import is_first
+from finetune.training_set import TrainingSet
+from inference.adapters import WEIGHTS_FILE, AdapterCard, AdapterInfo, AdapterRegistry, check_name
 
-FEWEST_REPLIES = 5
+if TYPE_CHECKING:
+    from finetune.training.trainer import Trained
+    from inference.model_loading import LoadedModel
+
+AUTO = "auto"  # of resume_from_checkpoint: the newest one of this name, if there is one
+MERGE_ONLY = "model.merge_adapter only: DoRA cannot share a batch with other adapters"
 
 _LIBRARIES = ("transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "torch")
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to learn from, and how the result is called; one of `channel` and `data_path` is set."""
+    """What to learn from, and what becomes of it; one of `channel` and `data_path` is set.
+
+    `output_dir` takes the adapter's files instead of the registry. `resume` is a checkpoint's
+    folder or `auto`. `wandb` holds the environment that wandb reads.
+    """
 
     channel: str | None = None
     data_path: Path | None = None
     name: str | None = None
     note: str = ""
     seed: int = 0
+    base_model: str | None = None
+    output_dir: Path | None = None
+    resume: str | None = None
+    promote: bool = True
+    wandb: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Data that were read but not yet cut to a model's tokens."""
-
-    what: str  # as the subject of a sentence
-    key: str  # the channel's key or the file
-    replies: int
-    name: str  # for the adapter, if none was given
-    examples: Callable[[Encoder, ModelInfo], list[Example]]
-
-
-def run(config: Config, settings: FinetuneSettings, order: Order) -> AdapterInfo:
+def run(config: Config, settings: FinetuneSettings, order: Order) -> AdapterInfo | None:
     """Train and publish what `order` says.
 
     Nothing is seen of the new version before it is complete. Raises `InputError` and the errors of
-    the rooms below for what can be known before the training, `TrainingError` afterwards.
+    the rooms below for what can be known before the training, `TrainingError` afterwards. None in
+    all processes but the first, where several train together.
     """
     if order.name is not None:
         check_name(order.name)
-    source = _read(config, settings, order)
-    if source.replies < FEWEST_REPLIES:
-        raise InputError(
-            f"{source.what} holds only {source.replies} replies to learn from; it takes at least"
-            f" {FEWEST_REPLIES}."
-        )
-    name = order.name or adapter_name(source.name)
+    _check_reporting(settings)
+    if order.output_dir is not None:
+        _check_output(order.output_dir)
+    prepare_libraries()
+    os.environ.update(order.wandb)
+    if settings.report_to == "tensorboard":
+        runs = order.output_dir or config.paths.data
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(runs / "runs"))
+    data = read(config, settings, order)
+    name = order.name or adapter_name(data.name)
     check_name(name)
+    if not is_first():
+        _follow(config, settings, order, data, name)
+        return None
     discard_abandoned(config.adapters_dir)
-    _prepare_libraries()
-    return _learn(config, settings, order, source, name)
+    place = order.output_dir / "checkpoints" if order.output_dir else _place(config, name)
+    try:
+        with workplace(place, keep=order.resume is not None) as scratch:
+            return _lead(config, settings, order, data, name, scratch)
+    except BaseException:
+        if order.output_dir is not None:
+            _remove_if_empty(order.output_dir)
+        raise
 
 
-def _read(config: Config, settings: FinetuneSettings, order: Order) -> _Source:
+def _place(config: Config, name: str) -> Path:
+    return config.paths.data / "training" / name
+
+
+def read(config: Config, settings: FinetuneSettings, order: Order) -> Data:
+    """The data that `order` names; no model is needed yet."""
     if order.data_path is not None:
-        rows = read_alpaca(order.data_path)
-        file = order.data_path
-        return _Source(str(file), str(file), len(rows), file.stem, lambda *_: rows)
+        return read_path(settings, order.data_path)
     assert order.channel is not None
-    cast = Cast(SHIPPED, config.paths.personas)
-    log = asyncio.run(read_channel(config, cast, order.channel))
-
-    def examples(encoder: Encoder, info: ModelInfo) -> list[Example]:
-        return _windows(log, settings, encoder, info)
-
-    return _Source(f"The channel {log.key}", log.key, log.replies, log.character_id, examples)
+    return read_channel(config, settings, order.channel, order.seed)
 
 
-def _windows(
-    log: ChannelLog, settings: FinetuneSettings, encoder: Encoder, info: ModelInfo
-) -> list[Example]:
-    windows = Windows(encoder.count, info, settings)
-    found = [example for dialogue in log.dialogues for example in windows.examples(dialogue)]
-    if windows.too_long:
-        sentence = (
-            f"{windows.too_long} of {log.replies} replies do not fit into cutoff_len ="
-            f" {settings.cutoff_len} beside their character's card"
-        )
-        if not found:
-            raise InputError(f"{sentence}; raise it.")
-        print(f"{sentence}; they are left out.", file=sys.stderr)
-    return found
+def _lead(
+    config: Config,
+    settings: FinetuneSettings,
+    order: Order,
+    data: Data,
+    name: str,
+    scratch: Path,
+) -> AdapterInfo:
+    """Train in the first process, and write what came of it."""
+    registry = AdapterRegistry(config.adapters_dir)
+    loaded, made = load_and_cut(config, settings, order, data)
+    with _staging(registry, name, order) as folder, Progress(f"Training {name}") as progress:
+        trained = _learn(loaded, made, settings, order, scratch, progress)
+        save_weights(trained.model, folder, settings.save_dtype)
+        _draw(folder, name, trained)
+        card = _describe(folder, loaded, made, settings, order, data, trained)
+        if order.output_dir is None:
+            return registry.publish(folder, name, promote=order.promote)
+        deliver(folder, order.output_dir)
+        return AdapterInfo(name, 0, order.output_dir, promoted=False, card=card)
+
+
+def _follow(
+    config: Config, settings: FinetuneSettings, order: Order, data: Data, name: str
+) -> None:
+    """Train along in any other process; checkpoints and adapter are the first one's work."""
+    loaded, made = load_and_cut(config, settings, order, data)
+    scratch = order.output_dir / "checkpoints" if order.output_dir else _place(config, name)
+    with Progress(name, shown=False) as progress:
+        _learn(loaded, made, settings, order, scratch, progress)
+
+
+def load_and_cut(
+    config: Config, settings: FinetuneSettings, order: Order, data: Data
+) -> tuple[LoadedModel, TrainingSet]:
+    """The model to train, and the data cut to its tokens."""
+    device = use_one_gpu(config.model.device)  # before torch is loaded
+    from finetune.training.checks import check_settings
+    from finetune.training.trainer import encoder_for
+    from inference.model_loading import load_model
+
+    changes: dict[str, str] = {"device": device}
+    if order.base_model is not None:
+        changes["base"] = order.base_model
+    if settings.prompt_template_name != "auto":
+        changes["prompt_format"] = settings.prompt_template_name
+    chosen: ModelSettings = training_model(config.model.model_copy(update=changes))
+    registry = AdapterRegistry(config.adapters_dir)
+    loaded = load_model(chosen, config.models_dir, adapters=registry, on_progress=_say)
+    check_settings(settings, loaded)
+    return loaded, data.cut(encoder_for(loaded, settings), loaded.info)
 
 
 def _learn(
-    config: Config, settings: FinetuneSettings, order: Order, source: _Source, name: str
-) -> AdapterInfo:
-    from finetune.training.trainer import check_settings, train, use_one_gpu
-    from inference.model_loading import load_model
+    loaded: LoadedModel,
+    made: TrainingSet,
+    settings: FinetuneSettings,
+    order: Order,
+    scratch: Path,
+    progress: Progress,
+) -> Trained:
+    from finetune.training.checkpoints import newest
+    from finetune.training.trainer import learn
 
-    model = config.model.model_copy(update={"device": use_one_gpu(config.model.device)})
-    registry = AdapterRegistry(config.adapters_dir)
-    loaded = load_model(model, config.models_dir, adapters=registry, on_progress=_say)
-    check_settings(settings, loaded)
-    encoder = Encoder(loaded.prompt_format, loaded.end_ids, settings.cutoff_len)
-    examples = source.examples(encoder, loaded.info)
-    encoded = encoder.encode_all(examples)
-    if not encoded:
+    resume = None
+    if order.resume == AUTO:
+        resume = newest(scratch)
+        _say(f"Resuming {resume}." if resume else "There is no checkpoint yet; beginning anew.")
+    elif order.resume is not None:
+        resume = Path(order.resume)
+    try:
+        return learn(
+            loaded,
+            made,
+            settings,
+            seed=order.seed,
+            scratch=scratch,
+            progress=progress,
+            resume=resume,
+        )
+    except BaseException:
+        kept = newest(scratch)
+        if kept is not None and is_first():
+            _say(f"The checkpoint {kept} is kept; --resume_from_checkpoint auto goes on from it.")
+        raise
+
+
+def _describe(
+    folder: Path,
+    loaded: LoadedModel,
+    made: TrainingSet,
+    settings: FinetuneSettings,
+    order: Order,
+    data: Data,
+    trained: Trained,
+) -> AdapterCard:
+    training: dict[str, Any] = {
+        **settings.model_dump(),
+        "source": data.key,
+        "seed": order.seed,
+        "prompt_template": loaded.info.prompt_format,
+        "base_dtype": loaded.info.dtype,
+        "data": made.report,
+        "replay": made.report.get("replay"),
+    }
+    if settings.use_dora:
+        training["served_by"] = MERGE_ONLY
+    return describe(
+        folder,
+        loaded.info,
+        data_hash=data_hash(made.train),
+        note=order.note,
+        training=training,
+        figures=trained.figures,
+    )
+
+
+def _draw(folder: Path, name: str, trained: Trained) -> None:
+    from finetune.training.plot import write_plots
+
+    write_plots(folder, name, trained.history, trained.figures)
+
+
+@contextmanager
+def _staging(registry: AdapterRegistry, name: str, order: Order) -> Iterator[Path]:
+    """A hidden folder for the adapter's files, on the file system that they go to."""
+    if order.output_dir is None:
+        with staged(registry, name) as folder:
+            yield folder
+        return
+    folder = order.output_dir / f".staging-{os.getpid()}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_output(folder: Path) -> None:
+    """Only what is an adapter already may be replaced."""
+    if folder.is_file() or (
+        folder.is_dir()
+        and any(entry.name != "checkpoints" for entry in folder.iterdir())
+        and not (folder / WEIGHTS_FILE).is_file()
+    ):
+        raise InputError(f"{folder} holds something other than an adapter; choose an empty folder.")
+
+
+def _check_reporting(settings: FinetuneSettings) -> None:
+    tool = settings.report_to
+    if tool != "none" and importlib.util.find_spec(tool) is None:
         raise InputError(
-            f"Nothing of {source.key} is left within cutoff_len = {settings.cutoff_len}; raise it."
+            f"{tool} is not installed; pip install {tool}, or set report_to to none and leave out"
+            " --wandb_project."
         )
-    with staged(registry, name) as folder, Progress(f"Training {name}") as progress:
-        scratch = folder / ".trainer"
-        trained = train(
-            loaded, encoded, settings, seed=order.seed, scratch=scratch, progress=progress
-        )
-        if scratch.is_dir():
-            scratch.rmdir()
-        save_weights(trained.model, folder)
-        return publish(
-            registry,
-            name,
-            folder,
-            loaded.info,
-            data_hash=data_hash(examples),
-            note=order.note,
-            training={
-                "method": "sft",
-                "source": source.key,
-                "seed": order.seed,
-                **settings.model_dump(),
-            },
-            figures=trained.figures,
-        )
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    if is_first():
+        print(sentence, file=sys.stderr)
 
 
-def _prepare_libraries() -> None:
+def prepare_libraries() -> None:
     """Before torch is loaded: nothing on the terminal that a user cannot act on."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that wait by spinning make a machine with other work on it many times slower.

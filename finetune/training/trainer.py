@@ -1,11 +1,10 @@
-"""Training: encoded examples into a LoRA adapter, with TRL's trainer and PEFT."""
+"""Training: a training set into an adapter, with TRL's trainers and PEFT."""
 
 from __future__ import annotations
 
-import math
-import os
+import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,200 +12,288 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, prepare_model_for_kbit_training
-from torch import nn
-from transformers import PrinterCallback, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from transformers import PrinterCallback, set_seed
+from trl import DPOConfig, KTOConfig, SFTConfig
 
 from config import FinetuneSettings
-from finetune.dataset import Encoded
+from finetune.dataset import Encoder
 from finetune.errors import InputError, TrainingError
 from finetune.progress import Progress
+from finetune.publishing import EMPTY
+from finetune.training import checkpoints
+from finetune.training.adapter import load_weights, trainable, trained_parameters, weights
+from finetune.training.arguments import common, epochs_for
+from finetune.training.checks import check_settings
+from finetune.training.figures import figures_of, watch_memory
+from finetune.training.material import Material, material, pair_rows, vote_rows
+from finetune.training.packing import collate, packed_attention, row_of
+from finetune.training.preference import PairTrainer, VoteTrainer
+from finetune.training.replies import ReplyTrainer
+from finetune.training.sharding import check_phases, gather, is_sharded
+from finetune.training.watching import History, Stopping
+from finetune.training_set import TrainingSet
 from inference.model_loading import LoadedModel
 
-_WARMUP_SHARE = 0.1
-# With num_epochs = 0: at least so many times through the set and so many steps, at most so often.
-_EPOCHS, _STEPS, _MOST_EPOCHS = 3, 24, 10
+_KTO_LEAST = 2  # replies at once: KTO compares each with another's
+_FINISHED = "finished"  # the adapter that a phase ended with, for the phases behind it
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model with its trained adapter on top, and the figures of the training."""
+    """A model with its trained adapter on top, the figures, and the loss step by step."""
 
     model: Any  # peft.PeftModel
-    figures: dict[str, float | int]
+    figures: dict[str, Any]
+    history: tuple[dict[str, Any], ...] = ()
 
 
-def check_settings(settings: FinetuneSettings, loaded: LoadedModel) -> None:
-    """Raise `InputError` for settings that do not fit together, or not the model."""
-    if settings.cutoff_len > loaded.info.context_length:
-        raise InputError(
-            f"cutoff_len = {settings.cutoff_len} is more than the {loaded.info.context_length}"
-            " tokens that the model can read; lower it."
-        )
-    layers = _linear_layers(loaded.model)
-    known = sorted({name.rpartition(".")[2] for name in layers})
-    for target in settings.lora_target_modules:
-        if not any(name == target or name.endswith(f".{target}") for name in layers):
-            raise InputError(
-                f"The model has no linear layer {target!r} for lora_target_modules; it has"
-                f" {', '.join(known)}."
-            )
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """One of TRL's trainers over one part of the material."""
+
+    name: str  # of its folder; phases follow one another in alphabetical order
+    title: str
+    examples: int
+    tokens: int
+    build: Callable[[Any, Path], Any]  # (model, folder) → trainer
+    packed: bool
 
 
-def epochs_for(settings: FinetuneSettings, examples: int) -> float:
-    """How often to go through a set of so many examples."""
-    if settings.num_epochs:
-        return settings.num_epochs
-    steps_per_epoch = math.ceil(examples / settings.batch_size)
-    return min(max(_EPOCHS, math.ceil(_STEPS / steps_per_epoch)), _MOST_EPOCHS)
-
-
-def train(
+def learn(
     loaded: LoadedModel,
-    encoded: Sequence[Encoded],
+    training_set: TrainingSet,
     settings: FinetuneSettings,
     *,
     seed: int,
     scratch: Path,
     progress: Progress,
+    resume: Path | None = None,
 ) -> Trained:
-    """Train a fresh LoRA adapter on `encoded`; `scratch` is a folder that the trainer may fill.
+    """Train a fresh adapter for `loaded` on what `settings.method` uses of `training_set`.
 
-    Raises `TrainingError` in one sentence when memory runs out or the loss is no number any more.
+    `scratch` is a folder that checkpoints go to; `resume` is one of them. Ctrl-C and SIGTERM end
+    the step, leave a checkpoint and are then raised. Raises `InputError` for settings and data
+    that do not fit together and `TrainingError` in one sentence when memory or disk runs out or
+    the loss is no number any more.
     """
-    epochs = epochs_for(settings, len(encoded))
-    losses = _Losses(progress)
-    model: Any = loaded.model
-    if _is_quantized(model):
-        model = prepare_model_for_kbit_training(
-            model, use_gradient_checkpointing=settings.gradient_checkpointing
-        )
-    started = time.monotonic()
-    with _explained(settings):
-        trainer = SFTTrainer(
+    check_settings(settings, loaded)
+    made = material(training_set, encoder_for(loaded, settings), settings, seed)
+    identity = _identity(loaded, settings, made, seed)
+    if resume is not None:
+        checkpoints.check(resume, identity)
+    return _fit(loaded, made, settings, identity, seed, scratch, progress, resume)
+
+
+def encoder_for(loaded: LoadedModel, settings: FinetuneSettings) -> Encoder:
+    """What makes examples of `settings` into the model's tokens."""
+    return Encoder(
+        loaded.prompt_format,
+        loaded.end_ids,
+        settings.cutoff_len,
+        train_on_inputs=settings.train_on_inputs,
+        add_eos_token=settings.add_eos_token,
+    )
+
+
+def _identity(
+    loaded: LoadedModel, settings: FinetuneSettings, made: Material, seed: int
+) -> dict[str, Any]:
+    """What a checkpoint belongs to; only what changes what is learnt."""
+    free = {"save_steps", "save_dtype", "report_to", "gradient_checkpointing"}
+    return {
+        "base_model": loaded.info.name,
+        "base_fingerprint": loaded.info.fingerprint,
+        "settings": {"seed": seed, **settings.model_dump(exclude=free)},
+        "data": made.hash,
+    }
+
+
+def _fit(
+    loaded: LoadedModel,
+    made: Material,
+    settings: FinetuneSettings,
+    identity: dict[str, Any],
+    seed: int,
+    scratch: Path,
+    progress: Progress,
+    resume: Path | None,
+) -> Trained:
+    history, stopping = History(progress), Stopping()
+    callbacks = [history, stopping, checkpoints.Marking(identity)]
+    phases = _phases(loaded, made, settings, seed, callbacks)
+    check_phases(len(phases))
+    memory = watch_memory(loaded.model.device)
+    seconds, tokens = 0.0, 0.0
+    with explained(settings, scratch), stopping.listening():
+        set_seed(seed)
+        model = trainable(loaded, settings)
+        fresh = weights(model)
+        for phase in phases:
+            folder = scratch / phase.name
+            here = resume is not None and resume.parent.name == phase.name
+            if resume is not None and not here:  # behind the checkpoint
+                load_weights(model, folder / _FINISHED)
+                continue
+            history.phase = phase.title
+            progress.phase(phase.title if len(phases) > 1 else "")
+            # Asked for now: the trainer removes old checkpoints.
+            done_before = checkpoints.step_of(resume) if resume is not None else 0
+            started = time.monotonic()
+            trainer = phase.build(model, folder)
+            trainer.remove_callback(PrinterCallback)
+            base = model.get_base_model()
+            with packed_attention(base) if phase.packed else contextlib.nullcontext():
+                trainer.train(resume_from_checkpoint=str(resume) if here else None)
+            resume = None
+            seconds += time.monotonic() - started
+            share = (trainer.state.global_step - done_before) / trainer.state.max_steps
+            tokens += phase.tokens * epochs_for(settings, phase.examples) * share
+            if stopping.by is not None:
+                break
+            if "ref" in model.peft_config:  # what DPO and KTO measured against
+                model.delete_adapter("ref")
+            if phase is not phases[-1]:
+                model.save_pretrained(str(folder / _FINISHED), save_embedding_layers=False)
+    if is_sharded():
+        gather(model)
+    if all(torch.equal(before, after) for before, after in zip(fresh, weights(model), strict=True)):
+        raise TrainingError(EMPTY)
+    model.peft_config["default"].base_model_name_or_path = loaded.info.name
+    figures = figures_of(made, history, settings, phases[-1].title, seconds, tokens)
+    figures["peak_memory_mb"] = memory()
+    figures["trained_parameters"] = trained_parameters(model)
+    return Trained(model, figures, tuple(history.rows))
+
+
+def _phases(
+    loaded: LoadedModel,
+    made: Material,
+    settings: FinetuneSettings,
+    seed: int,
+    callbacks: list[Any],
+) -> list[_Phase]:
+    phases = []
+    if made.replies:
+        phases.append(_reply_phase(loaded, made, settings, seed, callbacks))
+    if made.pairs:
+        phases.append(_pair_phase(loaded, made, settings, seed, callbacks))
+    if made.votes:
+        phases.append(_vote_phase(loaded, made, settings, seed, callbacks))
+    return phases
+
+
+def _reply_phase(
+    loaded: LoadedModel,
+    made: Material,
+    settings: FinetuneSettings,
+    seed: int,
+    callbacks: list[Any],
+) -> _Phase:
+    # PEFT puts the learnt prompt before a row, so a row must be one example.
+    prompt = settings.method == "prompt_tuning"
+    chosen = settings.model_copy(update={"micro_batch_size": 1}) if prompt else settings
+
+    def build(model: Any, folder: Path) -> ReplyTrainer:
+        return ReplyTrainer(
             model=model,
-            args=_arguments(loaded, settings, epochs, seed, scratch),
-            train_dataset=Dataset.from_list(
-                [{"input_ids": list(e.input_ids), "labels": list(e.labels)} for e in encoded]
+            args=SFTConfig(
+                **common(loaded, chosen, len(made.replies), seed, folder),
+                learning_rate=settings.learning_rate,
+                max_length=None,
+                dataset_kwargs={"skip_prepare_dataset": True},
+                eval_strategy="epoch" if made.validation else "no",
+                prediction_loss_only=True,
+                train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
             ),
+            train_dataset=Dataset.from_list([row_of(one) for one in made.replies]),
+            eval_dataset=(
+                Dataset.from_list([row_of(one) for one in made.validation])
+                if made.validation
+                else None
+            ),
+            data_collator=collate_prompted if prompt else collate,
             processing_class=loaded.tokenizer,
-            peft_config=LoraConfig(
-                task_type="CAUSAL_LM",
-                r=settings.lora_r,
-                lora_alpha=settings.lora_alpha,
-                lora_dropout=settings.lora_dropout,
-                target_modules=list(settings.lora_target_modules),
-            ),
-            callbacks=[losses],
+            callbacks=callbacks,
+            unlikelihood_weight=settings.unlikelihood_weight,
         )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    seconds = time.monotonic() - started
-    adapter: Any = trainer.model
-    adapter.peft_config["default"].base_model_name_or_path = loaded.info.name
-    return Trained(adapter, _figures(adapter, encoded, losses.all, epochs, seconds))
+
+    tokens = sum(len(one.input_ids) for one in made.replies)
+    return _Phase("1-replies", "replies", len(made.replies), tokens, build, packed=not prompt)
 
 
-def _is_quantized(model: Any) -> bool:
-    """Whether bitsandbytes holds the weights, so that training needs PEFT's preparations."""
-    return bool(getattr(model, "is_loaded_in_8bit", False)) or bool(
-        getattr(model, "is_loaded_in_4bit", False)
-    )
+def collate_prompted(rows: Any) -> dict[str, torch.Tensor]:
+    """One example, without the places that PEFT counts itself behind its learnt prompt."""
+    row = collate(rows)
+    return {key: row[key] for key in ("input_ids", "labels", "unwanted")}
 
 
-def use_one_gpu(device: str) -> str:
-    """Hide all other GPUs from this process; returns the name of `device` from then on.
+def _pair_phase(
+    loaded: LoadedModel,
+    made: Material,
+    settings: FinetuneSettings,
+    seed: int,
+    callbacks: list[Any],
+) -> _Phase:
+    def build(model: Any, folder: Path) -> PairTrainer:
+        return PairTrainer(
+            model=model,
+            args=DPOConfig(
+                **common(loaded, settings, len(made.pairs), seed, folder),
+                learning_rate=settings.preference_learning_rate,
+                max_length=None,
+                beta=settings.dpo_beta,
+                loss_type=["sigmoid", "sft"],
+                loss_weights=[1.0, settings.dpo_sft_weight],
+            ),
+            train_dataset=Dataset.from_list(pair_rows(made.pairs)),
+            processing_class=loaded.tokenizer,
+            callbacks=callbacks,
+        )
 
-    With several in sight the trainer would spread over them, which TRL refuses. Call it before
-    torch looks for GPUs.
-    """
-    if device != "auto" and not device.startswith("cuda"):
-        return device
-    index = int(device.partition(":")[2] or 0)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = None if visible is None else visible.split(",")
-    if names is None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(index)
-    elif index < len(names):
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[index]
-    return device.partition(":")[0]
-
-
-def _linear_layers(model: Any) -> list[str]:
-    """Names of the layers that can take an adapter.
-
-    TRL computes the loss from the output head's own weight, past any adapter on it.
-    """
-    head = model.get_output_embeddings()
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head
-    ]
+    tokens = sum(len(side.prompt_ids) + len(side.reply_ids) for pair in made.pairs for side in pair)
+    return _Phase("2-pairs", "pairs", len(made.pairs), tokens, build, packed=False)
 
 
-def _arguments(
-    loaded: LoadedModel, settings: FinetuneSettings, epochs: float, seed: int, scratch: Path
-) -> SFTConfig:
-    dtype, device = loaded.model.dtype, loaded.model.device.type
-    return SFTConfig(
-        output_dir=str(scratch),
-        seed=seed,
-        num_train_epochs=epochs,
-        per_device_train_batch_size=settings.micro_batch_size,
-        gradient_accumulation_steps=settings.batch_size // settings.micro_batch_size,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=_WARMUP_SHARE,
-        weight_decay=0.0,
-        max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        gradient_checkpointing=settings.gradient_checkpointing,
-        use_cpu=device == "cpu",
-        bf16=device == "cuda" and dtype == torch.bfloat16,
-        fp16=device == "cuda" and dtype == torch.float16,
-        dataloader_pin_memory=device == "cuda",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
+def _vote_phase(
+    loaded: LoadedModel,
+    made: Material,
+    settings: FinetuneSettings,
+    seed: int,
+    callbacks: list[Any],
+) -> _Phase:
+    micro = max(settings.micro_batch_size, _KTO_LEAST)
+    batch = max(1, settings.batch_size // micro) * micro
+    chosen = settings.model_copy(update={"micro_batch_size": micro, "batch_size": batch})
 
+    def build(model: Any, folder: Path) -> VoteTrainer:
+        return VoteTrainer(
+            model=model,
+            args=KTOConfig(
+                **common(loaded, chosen, len(made.votes), seed, folder),
+                learning_rate=settings.preference_learning_rate,
+                max_length=None,
+                beta=settings.dpo_beta,
+            ),
+            train_dataset=Dataset.from_list(vote_rows(made.votes, seed)),
+            processing_class=loaded.tokenizer,
+            callbacks=callbacks,
+        )
 
-class _Losses(TrainerCallback):
-    """Hears the loss of every step, shows it, and stops a training that has gone astray."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.all: list[float] = []
-        self._progress = progress
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._progress.begin(int(state.max_steps))
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
-    ) -> None:
-        if logs is None or "loss" not in logs:
-            return
-        loss = float(logs["loss"])
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss} at step {state.global_step}; lower learning_rate, or"
-                " set model.dtype to float32."
-            )
-        self.all.append(loss)
-        self._progress.step(loss)
+    tokens = sum(len(reply.prompt_ids) + len(reply.reply_ids) for reply, _ in made.votes)
+    return _Phase("1-votes", "votes", len(made.votes), tokens, build, packed=False)
 
 
 @contextmanager
-def _explained(settings: FinetuneSettings) -> Iterator[None]:
-    """Turn running out of memory into one sentence."""
+def explained(settings: FinetuneSettings, scratch: Path) -> Iterator[None]:
+    """Turn running out of memory or disk into one sentence."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         text = str(error).lower()
+        if "no space left" in text or "quota exceeded" in text:
+            raise TrainingError(
+                f"The disk of {scratch} is full; free some space and resume, or move paths.data."
+            ) from error
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not (
             "out of memory" in text or "allocate memory" in text
         ):
@@ -217,23 +304,4 @@ def _explained(settings: FinetuneSettings) -> Iterator[None]:
         ) from error
 
 
-def _figures(
-    adapter: Any,
-    encoded: Sequence[Encoded],
-    losses: Sequence[float],
-    epochs: float,
-    seconds: float,
-) -> dict[str, float | int]:
-    last_pass = losses[-max(1, round(len(losses) / epochs)) :]
-    return {
-        "examples": len(encoded),
-        "replies": sum(one.replies for one in encoded),
-        "tokens": sum(len(one.input_ids) for one in encoded),
-        "taught_tokens": sum(one.taught_tokens for one in encoded),
-        "epochs": epochs,
-        "steps": len(losses),
-        "first_loss": round(losses[0], 4),
-        "final_loss": round(sum(last_pass) / len(last_pass), 4),
-        "seconds": round(seconds, 1),
-        "trained_parameters": sum(p.numel() for p in adapter.parameters() if p.requires_grad),
-    }
+__all__ = ["InputError", "Trained", "check_settings", "epochs_for", "learn"]

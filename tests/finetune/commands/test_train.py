@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -11,7 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from config import Config, FinetuneSettings
+from finetune.commands.train import add_parser, settings_of
 from finetune.publishing import adapter_name, discard_abandoned
 from inference.adapters import AdapterRegistry, check_name, weights_hash
 from tests.conftest import REPOSITORY
@@ -47,6 +52,54 @@ def test_help_is_instant() -> None:
     assert "--lora-target-modules" in done.stdout
 
 
+def test_every_parameter_of_the_seed_is_explained() -> None:
+    seed = (
+        "base_model data_path output_dir batch_size micro_batch_size num_epochs learning_rate"
+        " cutoff_len val_set_size lora_r lora_alpha lora_dropout lora_target_modules"
+        " train_on_inputs add_eos_token group_by_length wandb_project wandb_run_name wandb_watch"
+        " wandb_log_model resume_from_checkpoint prompt_template_name"
+    )
+    options = {
+        option: action for action in train_parser()._actions for option in action.option_strings
+    }
+    for name in seed.split():
+        action = options[f"--{name}"]
+        assert options[f"--{name.replace('_', '-')}"] is action
+        assert action.help is not None
+        assert len(action.help) > 20, name
+
+
+def train_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers()
+    add_parser(commands)
+    return commands.choices["train"]
+
+
+def parsed(*arguments: str) -> FinetuneSettings:
+    options = train_parser().parse_args(["--data_path", "x", *arguments])
+    return settings_of(Config(), options)
+
+
+def test_the_preset_is_alpaca_loras_and_what_is_given_wins() -> None:
+    assert parsed() == FinetuneSettings()
+    preset = parsed("--preset", "alpaca-lora", "--lora_r", "4")
+    assert (preset.batch_size, preset.micro_batch_size, preset.num_epochs) == (128, 4, 3)
+    assert (preset.learning_rate, preset.cutoff_len, preset.val_set_size) == (3e-4, 256, 2000)
+    assert (preset.lora_r, preset.lora_alpha, preset.lora_dropout) == (4, 16, 0.05)
+    assert preset.lora_target_modules == ["q_proj", "v_proj"]
+    assert (preset.train_on_inputs, preset.add_eos_token, preset.group_by_length) == (
+        True,
+        False,
+        False,
+    )
+    assert preset.prompt_template_name == "alpaca"
+
+
+def test_a_wandb_project_means_reporting_to_wandb() -> None:
+    assert parsed("--wandb_project", "troupe").report_to == "wandb"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -54,6 +107,11 @@ def test_help_is_instant() -> None:
         (("--channel", "terminal:none"), "there are terminal:main (tavern)"),
         (("--channel", "terminal:main", "--data_path", "x"), "not allowed with"),
         (("--data_path", "none.json"), "There is no file none.json"),
+        (("--channel", "terminal:main", "--wandb_project", "x"), "wandb is not installed"),
+        (
+            ("--channel", "terminal:main", "--output_dir", "tests"),
+            "something other than an adapter",
+        ),
         (("--channel", "terminal:main", "--name", "../x"), "cannot be an adapter's name"),
         (("--channel", "terminal:main", "--name", "base"), "means the model without adapter"),
         (("--channel", "terminal:main", "--lora-r", "0"), "lora_r = 0 is not usable"),
@@ -106,7 +164,14 @@ def test_a_file_is_learnt_and_published_version_by_version(
     assert published is not None
     assert published.card.data_hash == first["data_hash"]
     files = sorted(file.name for file in published.folder.iterdir())
-    assert files == ["adapter_config.json", "adapter_model.safetensors", "troupe.json"]
+    assert files == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "training.html",
+        "training.png",
+        "troupe.json",
+    ]
+    assert not any((place.config.paths.data / "training").iterdir())
     # Whoever may read the card may read the weights: the bot may be another user.
     assert len({file.stat().st_mode for file in published.folder.iterdir()}) == 1
     assert sorted(entry.name for entry in published.folder.parent.iterdir()) == [
@@ -114,6 +179,44 @@ def test_a_file_is_learnt_and_published_version_by_version(
         "2",
         "current",
     ]
+
+
+def test_into_a_folder_in_half_precision_without_the_registry(
+    make_place: MakePlace, tmp_path: Path
+) -> None:
+    place, folder = make_place(), tmp_path / "out"
+    arguments = ("--data_path", rows_file(tmp_path), "--num_epochs", "1", "--save_dtype", "float16")
+    done = place.train(*arguments, "--output_dir", str(folder), "--method", "sft", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["adapter"] is None
+    assert AdapterRegistry(place.config.adapters_dir).names() == ["base", "default"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "training.html",
+        "training.png",
+        "troupe.json",
+    ]
+    tensors = load_file(folder / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+
+
+def test_not_promoted_the_name_stands_for_what_it_stood_for(
+    make_place: MakePlace, tmp_path: Path
+) -> None:
+    place = make_place()
+    arguments = ("--data_path", rows_file(tmp_path), "--num_epochs", "1", "--name", "vex")
+    assert place.train(*arguments).returncode == 0
+    done = place.train(*arguments, "--no_promote", "--use_dora", "true")
+    assert done.returncode == 0, done.stderr
+    assert 'model.merge_adapter = "vex@2"' in done.stdout
+    registry = AdapterRegistry(place.config.adapters_dir)
+    assert registry.promoted("vex") == 1
+    card = registry.resolve_version("vex", 2).card
+    assert card.training["method"] == "sft"
+    assert card.training["prompt_template"] == "tokenizer"
+    assert "merge_adapter" in card.training["served_by"]
+    assert {"peak_memory_mb", "tokens_per_second"} <= card.figures.keys()
 
 
 def test_an_adapter_that_learnt_nothing_is_not_published(

@@ -114,3 +114,20 @@ def test_dialogues_are_cut_where_the_channel_fell_silent() -> None:
     assert [taught(part) for part in parts] == [["First.", "Second."], ["Third."]]
     assert [part.source for part in parts] == ["terminal:main"] * 2
     assert len(list(cut_at_silence(late, 100.0))) == 1
+
+
+def test_windows_leave_introductions_out_as_serving_does_also_where_nobody_cut_them() -> None:
+    dialogue = talk(
+        "Nice ship.", "I am Captain Mirela Vex.", "And?", "I'm Mirela. She sails.", "Far?", "Far."
+    )
+    [example] = tokens().windows().examples(with_said(dialogue, 1, teachable=False))
+    assert [t.message.content for t in example.turns[1:]] == [
+        "Welcome aboard!",
+        "Nice ship.\nAnd?",
+        "She sails.",
+        "Far?",
+        "Far.",
+    ]
+    prompt = tokens().windows().prompt(dialogue, 5)
+    assert prompt is not None
+    assert [m.content for m in prompt[1:]] == [t.message.content for t in example.turns[1:-1]]

@@ -1,23 +1,34 @@
-"""How long to train, and running out of memory."""
+"""Every method learns what it is for; what cannot be done is one sentence."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-import trl
 
-from config import FinetuneSettings, ModelSettings
-from finetune.dataset import IGNORE_INDEX, Encoded
+from config import FinetuneSettings
 from finetune.errors import InputError, TrainingError
-from finetune.progress import Progress
-from finetune.training.trainer import check_settings, epochs_for, train, use_one_gpu
-from inference.model_loading import load_model
-from tests.conftest import MODELS
+from finetune.training.arguments import epochs_for
+from finetune.training.checks import check_settings
+from finetune.training.replies import ReplyTrainer
+from finetune.training.trainer import encoder_for
+from finetune.training_set import TrainingSet
+from inference.model_loading import LoadedModel
+from tests.finetune.training.conftest import INTRODUCTION, SET, Learn, asked
 
-ENCODED = [Encoded((5, 6, 7, 2), (IGNORE_INDEX, IGNORE_INDEX, 7, 2), 1)] * 4
+
+def log_likelihood(trained: Any, loaded: LoadedModel, question: str, reply: str) -> float:
+    """Of a reply, with the adapter on."""
+    whole = encoder_for(loaded, FinetuneSettings()).completion(asked(question), reply)
+    assert whole is not None
+    ids = torch.tensor([[*whole.prompt_ids, *whole.reply_ids]])
+    with torch.no_grad():
+        logits = trained.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+    scores = logits.gather(1, ids[0, 1:, None])[:, 0]
+    return float(scores[-len(whole.reply_ids) :].sum())
 
 
 def test_a_small_set_is_gone_through_more_often() -> None:
@@ -37,33 +48,23 @@ def test_a_small_set_is_gone_through_more_often() -> None:
         ),
         ({"lora_target_modules": ["lm_head"]}, "no linear layer 'lm_head'"),
         ({"cutoff_len": 9999}, "more than the 2048 tokens"),
+        ({"batch_size": 3, "micro_batch_size": 2}, "batch_size = 3 cannot be divided"),
     ],
 )
 def test_what_the_model_cannot_do_is_one_sentence(
-    tiny_folder: Path, settings: dict[str, object], said: str
+    load: Callable[[], LoadedModel], settings: dict[str, object], said: str
 ) -> None:
-    loaded = load_model(ModelSettings(base=str(tiny_folder), device="cpu"), MODELS)
     with pytest.raises(InputError, match=said):
-        check_settings(FinetuneSettings.model_validate(settings), loaded)
+        check_settings(FinetuneSettings.model_validate(settings), load())
 
 
-@pytest.mark.parametrize(
-    ("device", "visible", "then", "left"),
-    [
-        ("auto", None, "auto", "0"),
-        ("cuda:1", None, "cuda", "1"),
-        ("cuda:1", "4,6", "cuda", "6"),
-        ("cuda:3", "4,6", "cuda", "4,6"),
-        ("cpu", None, "cpu", None),
-    ],
-)
-def test_one_gpu_stays_in_sight(
-    monkeypatch: pytest.MonkeyPatch, device: str, visible: str | None, then: str, left: str | None
+def test_batch_size_is_that_of_all_processes(
+    load: Callable[[], LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    monkeypatch.setattr(os, "environ", environment)
-    assert use_one_gpu(device) == then
-    assert environment.get("CUDA_VISIBLE_DEVICES") == left
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    check_settings(FinetuneSettings(batch_size=8, micro_batch_size=2), load())
+    with pytest.raises(InputError, match="for each of 4 processes"):
+        check_settings(FinetuneSettings(batch_size=4, micro_batch_size=2), load())
 
 
 @pytest.mark.parametrize(
@@ -75,33 +76,165 @@ def test_one_gpu_stays_in_sight(
     ],
 )
 def test_running_out_of_memory_names_what_to_lower(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+    teach: Learn, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise failure
 
-    monkeypatch.setattr(trl.SFTTrainer, "training_step", full)
-    loaded = load_model(ModelSettings(base=str(tiny_folder), device="cpu"), MODELS)
-    with (
-        pytest.raises(TrainingError, match=r"lower micro_batch_size \(1\) or cutoff_len \(1024\)"),
-        Progress("Training") as progress,
-    ):
-        train(
-            loaded, ENCODED, FinetuneSettings(), seed=0, scratch=tmp_path / "s", progress=progress
+    monkeypatch.setattr(ReplyTrainer, "training_step", full)
+    with pytest.raises(TrainingError, match=r"lower micro_batch_size \(2\) or cutoff_len \(1024\)"):
+        teach()
+
+
+def test_a_full_disk_is_one_sentence(teach: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ReplyTrainer, "_save_optimizer_and_scheduler", full)
+    with pytest.raises(TrainingError, match=r"disk of .* is full"):
+        teach(save_steps=1)
+
+
+def test_a_loss_that_is_no_number_ends_the_training(
+    teach: Learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ReplyTrainer, model: Any, *_: Any, **__: Any) -> torch.Tensor:
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return torch.stack([parameter.sum() for parameter in trained]).sum() * torch.nan
+
+    monkeypatch.setattr(ReplyTrainer, "compute_loss", broken)
+    with pytest.raises(TrainingError, match=r"The loss became nan at step 1; lower learning_rate"):
+        teach()
+
+
+def test_sft_learns_the_replies(teach: Learn) -> None:
+    trained = teach(num_epochs=6.0, learning_rate=1e-2)
+    figures = trained.figures
+    assert figures["final_loss"] < figures["first_loss"] - 1
+    assert figures["validation_loss"] < figures["first_loss"] - 1
+    assert (figures["examples"], figures["replies"], figures["steps"]) == (8, 8, 24)
+    assert figures["tokens_per_second"] > 0
+    assert figures["peak_memory_mb"] > 0
+    steps = [row["step"] for row in trained.history if "loss" in row]
+    assert steps == list(range(1, 25))
+
+
+def test_training_twice_with_one_seed_gives_the_same_loss(teach: Learn) -> None:
+    first, second = (teach(lora_dropout=0.1, learning_rate=1e-2) for _ in range(2))
+    assert first.history == second.history
+
+
+def test_micro_batches_change_nothing_that_is_learnt(teach: Learn) -> None:
+    whole = teach(batch_size=4, micro_batch_size=4, learning_rate=1e-2)
+    parts = teach(batch_size=4, micro_batch_size=1, learning_rate=1e-2)
+    for one, other in zip(whole.history, parts.history, strict=True):
+        if "loss" in one:
+            assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+
+
+def test_unlikelihood_makes_the_unwanted_rare(
+    teach: Learn, load: Callable[[], LoadedModel]
+) -> None:
+    taught = replace(SET, train=tuple(_as_taught()))
+
+    def likelihood(weight: float) -> float:
+        trained = teach(
+            taught,
+            method="sft+unlikelihood",
+            unlikelihood_weight=weight,
+            num_epochs=8.0,
+            learning_rate=1e-2,
+        )
+        assert trained.figures["unwanted_tokens"] > 0
+        return log_likelihood(trained, load(), "Is 2 enough?", INTRODUCTION)
+
+    assert likelihood(4.0) < likelihood(0.0) - 3
+
+
+def _as_taught() -> Any:
+    """The very introductions, as a raw log would teach them."""
+    from tests.finetune.training.conftest import example
+
+    for n in range(4):
+        yield example(f"Is {n} enough?", f"{INTRODUCTION} {n}.")
+
+
+def test_preferences_move_apart_what_they_tell_apart(
+    teach: Learn, load: Callable[[], LoadedModel]
+) -> None:
+    options = {"method": "sft+dpo", "num_epochs": 8.0, "preference_learning_rate": 1e-2}
+    before = teach(method="sft")
+    trained = teach(**options)
+    phases = {row["phase"] for row in trained.history}
+    assert phases == {"replies", "pairs"}
+    assert list(trained.model.peft_config) == ["default"]
+
+    def margin(one: Any) -> float:
+        chosen, rejected = "2 will do.", f"{INTRODUCTION} 2."
+        loaded = load()
+        question = "Is 2 enough?"
+        return log_likelihood(one, loaded, question, chosen) - log_likelihood(
+            one, loaded, question, rejected
         )
 
+    assert margin(trained) > margin(before) + 1
 
-def test_training_twice_with_one_seed_gives_the_same_loss(
-    tiny_folder: Path, tmp_path: Path
+
+def test_votes_are_followed(teach: Learn, load: Callable[[], LoadedModel]) -> None:
+    options = {"method": "kto", "num_epochs": 8.0, "preference_learning_rate": 1e-2}
+    trained = teach(**options)
+    loaded = load()
+    liked = log_likelihood(trained, loaded, "Well?", "Well enough.")
+    disliked = log_likelihood(trained, loaded, "Well?", "Bah.")
+    trained.model.disable_adapter_layers()
+    gained = liked - log_likelihood(trained, loaded, "Well?", "Well enough.")
+    assert gained > disliked - log_likelihood(trained, loaded, "Well?", "Bah.")
+    assert trained.figures["replies"] == 10  # two votes and both sides of four pairs
+
+
+def test_a_prompt_is_learnt_and_the_model_left_alone(teach: Learn) -> None:
+    trained = teach(method="prompt_tuning", num_virtual_tokens=4, num_epochs=8.0, learning_rate=0.3)
+    assert trained.figures["trained_parameters"] == 4 * 32
+    checked = [row["validation_loss"] for row in trained.history if "validation_loss" in row]
+    assert checked[-1] < checked[0]
+
+
+@pytest.mark.parametrize("settings", [{"use_rslora": True}, {"use_dora": True}])
+def test_kinds_of_lora(teach: Learn, settings: dict[str, bool]) -> None:
+    config = teach(**settings).model.peft_config["default"]
+    assert all(getattr(config, name) for name in settings)
+
+
+def test_gradient_checkpointing_learns_the_same(teach: Learn) -> None:
+    plain = [row["loss"] for row in teach().history if "loss" in row]
+    lean = [row["loss"] for row in teach(gradient_checkpointing=True).history if "loss" in row]
+    assert lean == pytest.approx(plain, rel=1e-4)
+
+
+def test_an_adapter_that_did_not_move_is_empty(teach: Learn) -> None:
+    for method in ("sft", "prompt_tuning"):
+        with pytest.raises(TrainingError, match="is empty"):
+            teach(method=method, learning_rate=1e-300)
+
+
+@pytest.mark.parametrize(
+    ("method", "made", "said"),
+    [
+        ("sft+dpo", replace(SET, pairs=()), "pairs of replies and there are none"),
+        ("sft+unlikelihood", replace(SET, unwanted=()), "and there are none"),
+        ("kto", TrainingSet(train=SET.train), "there are 0 and 0"),
+        ("kto", replace(SET, pairs=(), votes=SET.votes[:1]), "there are 1 and 0"),
+    ],
+)
+def test_a_method_without_its_data_is_one_sentence(
+    teach: Learn, method: str, made: TrainingSet, said: str
 ) -> None:
-    losses = []
-    for _ in range(2):
-        loaded = load_model(ModelSettings(base=str(tiny_folder), device="cpu"), MODELS)
-        settings = FinetuneSettings(num_epochs=2, learning_rate=1e-2)
-        with Progress("Training") as progress:
-            trained = train(
-                loaded, ENCODED, settings, seed=3, scratch=tmp_path / "s", progress=progress
-            )
-        losses.append((trained.figures["first_loss"], trained.figures["final_loss"]))
-    assert losses[0] == losses[1]
-    assert losses[0][1] < losses[0][0]
+    with pytest.raises(InputError, match=said):
+        teach(made, method=method)
+
+
+def test_validation_must_leave_something_to_learn(teach: Learn) -> None:
+    made = replace(SET, validation=())
+    with pytest.raises(InputError, match=r"val_set_size = 2000 .* only 8 examples"):
+        teach(made, val_set_size=2000)
+    assert teach(made, val_set_size=3).figures["examples"] == 5
