@@ -16,7 +16,7 @@ from persona_prompts.character import Character, CharacterError
 
 log = logging.getLogger(__name__)
 
-Mode = Literal["mention", "always"]
+Mode = Literal["mention", "always", "sometimes"]
 
 _SEEDS = 1 << 63
 
@@ -57,18 +57,50 @@ class Casting:
         """The id of the chosen character, whether or not there still is one."""
         return self.overrides.persona or channel.persona or self._config.bot.persona
 
-    def character(self, channel: Channel) -> Character:
-        """Raises `CharacterError` if the chosen character is not there any more."""
-        return self.cast.get(self.persona(channel))
+    def own(self, channel: Channel) -> str:
+        """`persona`, which may be a name, as an id."""
+        try:
+            return self.cast.get(self.persona(channel)).id
+        except CharacterError:
+            return self.persona(channel)
 
-    def adapter(self, channel: Channel) -> str:
-        """The adapter's name: chosen for the channel, else the character's, else the default."""
-        return (
-            self.overrides.adapter
-            or channel.adapter
-            or self._preferred(self.persona(channel))
-            or self._config.bot.adapter
-        )
+    def character(self, channel: Channel) -> Character:
+        """Raises `CharacterError` if the chosen character is not there (any more), or not here."""
+        return self.here(channel, self.persona(channel))
+
+    def here(self, channel: Channel, persona: str) -> Character:
+        """The character `persona`, who may speak in this channel. Raises `CharacterError`."""
+        character = self.cast.get(persona)
+        if character.age_restricted and not channel.age_restricted:
+            raise CharacterError(
+                f"{character.name} is for adults, and speaks in age-restricted channels only."
+            )
+        return character
+
+    def cast_here(self, channel: Channel) -> list[Character]:
+        """Who speaks in this channel, its own character first; without those who cannot."""
+        characters = []
+        for persona in dict.fromkeys((self.own(channel), *(m.persona for m in channel.present))):
+            try:
+                characters.append(self.here(channel, persona))
+            except CharacterError as error:
+                log.debug("%s does not speak in %s: %s", persona, channel.name, error)
+        return characters
+
+    def adapter(self, channel: Channel, persona: str = "") -> str:
+        """The adapter's name: chosen for the channel, else the character's, else the default.
+
+        A further character of the channel has what was chosen for it, else its own, else the rest.
+        """
+        own = self.own(channel)
+        persona = persona or own
+        preferred = self._preferred(persona)
+        if persona == own:
+            chosen = channel.adapter or preferred
+        else:
+            of_member = next((m.adapter for m in channel.present if m.persona == persona), None)
+            chosen = of_member or preferred or channel.adapter
+        return self.overrides.adapter or chosen or self._config.bot.adapter
 
     def _preferred(self, persona: str) -> str | None:
         """The adapter that a character asks for, if it can be used."""
@@ -84,7 +116,12 @@ class Casting:
             return None
 
     def mode(self, channel: Channel) -> Mode:
-        return "always" if (channel.mode or self._config.bot.mode) == "always" else "mention"
+        match channel.mode or self._config.bot.mode:
+            case "always":
+                return "always"
+            case "sometimes":
+                return "sometimes"
+        return "mention"
 
     def sampling(self, channel: Channel) -> Sampling:
         """The channel's settings over the configured ones.

@@ -131,7 +131,7 @@ class CatchUp:
         place = Place(channel.key, channel.name, channel.kind, channel.guild_key)
         adoption = _Adoption(self._behind, channel, owed)
         for post in posts:
-            if self._client.user is not None and post.author.id == self._client.user.id:
+            if self._hearing.is_mine(post):
                 await adoption.consider(post)
             elif self._hearing.is_heard(post):
                 await self._catch_up_with(post, place, heard_up_to)
@@ -178,8 +178,8 @@ class _Adoption:
                 await self._take(self._current, post)
         elif asked is None and self._current is not None:
             await self._take(self._current, post)
-        elif asked is None:
-            await self._take_greeting(post)
+        elif asked is None and not await self._take_greeting(post):
+            await self._take_unreferenced(post)
 
     async def _unfinished(self, question: Message) -> ReplyRecord | None:
         """The reply to `question` that a crash broke off."""
@@ -205,13 +205,23 @@ class _Adoption:
         if not record.shown:
             await record.showing(post.content)
 
-    async def _take_greeting(self, post: discord.Message) -> None:
+    async def _take_unreferenced(self, post: discord.Message) -> None:
+        """A webhook's post cannot say what it answers: a channel's questions go one by one."""
+        before = [question for post_id, question in self._owed.items() if post_id < post.id]
+        if post.webhook_id is None or not before:
+            return
+        self._current = await self._unfinished(before[0])
+        if self._current is not None:
+            await self._take(self._current, post)
+
+    async def _take_greeting(self, post: discord.Message) -> bool:
         """A greeting is stored before it is sent, so only its post can be missing."""
         for said in await self._messages.history(self._channel, limit=_SAID_BACK):
             missing = said.role == "character" and not said.post_ids
             if missing and said.content.startswith(post.content):
                 await self._messages.posted(said.id, post.id, 0)
-                return
+                return True
+        return False
 
 
 def _guild_id(channel: Channel) -> int | None:

@@ -17,14 +17,19 @@ from discord.ext import commands
 
 from bot.catch_up import CatchUp
 from bot.cogs.adapters import Adapters
+from bot.cogs.cast import Cast
 from bot.cogs.characters import Characters
 from bot.cogs.listener import Listener
+from bot.cogs.memory import Memory
+from bot.cogs.privacy import Privacy
+from bot.cogs.replies import Replies
 from bot.cogs.settings import ChannelSettings
 from bot.cogs.status import Status
 from bot.command_sync import sync_if_changed
 from bot.delivery import DiscordStage
 from bot.error_handler import ErrorHandler
 from bot.hearing import Hearing
+from bot.reply_buttons import ReplyButton
 from bot.startup import Company, StartupError, Unavailable, company
 from config import Config, DiscordSettings
 
@@ -53,6 +58,7 @@ class TroupeBot(commands.AutoShardedBot):
         intents = discord.Intents.none()
         intents.guilds = intents.guild_messages = intents.dm_messages = True
         intents.message_content = True
+        intents.guild_reactions = intents.dm_reactions = True
         super().__init__(
             command_prefix=commands.when_mentioned,
             help_command=None,
@@ -70,11 +76,15 @@ class TroupeBot(commands.AutoShardedBot):
         self.error_handler = ErrorHandler()
         self.hearing = Hearing(self)
         self.catch_up = CatchUp(behind, self, self.hearing)
-        stage.attach(self)
+        self.stage = stage
+        self._replies = Replies(self)
+        stage.attach(self, behind.casting.cast, behind.database)
 
     async def setup_hook(self) -> None:
-        for cog in (Listener, Characters, Adapters, ChannelSettings, Status):
+        for cog in (Listener, Characters, Cast, Adapters, ChannelSettings, Status, Privacy, Memory):
             await self.add_cog(cog(self))
+        await self.add_cog(self._replies)
+        self.add_dynamic_items(ReplyButton)
         assert self.application_id is not None  # known since the log-in
         await sync_if_changed(self.tree, self.application_id, self.behind.config.paths.data)
 
@@ -85,6 +95,12 @@ class TroupeBot(commands.AutoShardedBot):
         """A new session, not a resumed one: Discord will not repeat what was missed."""
         log.info("Shard %d is connected.", shard_id)
         self.catch_up.begin(shard_id)
+
+    async def pressed(
+        self, interaction: discord.Interaction[TroupeBot], action: str, reply_id: int
+    ) -> None:
+        """Somebody pressed a button under a reply."""
+        await self._replies.pressed(interaction, action, reply_id)
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         self.error_handler.event(event_method)
@@ -102,7 +118,7 @@ def run_discord(config: Config, token: str) -> int:
 async def _run(config: Config, token: str) -> int:
     check(config.discord, token)
     point_at(config.discord)
-    stage = DiscordStage(config.discord.edit_interval_seconds)
+    stage = DiscordStage(config)
     async with _told_to_stop() as stop, company(config, stage) as behind:
         await serve(behind, stage, token, stop)
     return 0

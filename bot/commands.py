@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Protocol
 
+from bot.answers import Answer, Suggestion
+from bot.card_commands import CardCommands
+from bot.cast_commands import CastCommands
 from bot.casting import Casting
+from bot.controls import Controls
+from bot.direction_commands import DirectionCommands
 from bot.errors import CommandError
 from bot.incoming import Place
+from bot.memory_commands import MemoryCommands
+from bot.privacy_commands import PrivacyCommands
 from bot.reply import longest_reply
 from bot.turn import Turns
 from config import Config, SamplingSettings
 from db.channels import Channel
 from db.database import Database
-from inference.adapters import BASE, DEFAULT, AdapterInfo, AdapterRegistry
+from inference.adapters import (
+    BASE,
+    DEFAULT,
+    AdapterInfo,
+    AdapterRegistry,
+    check_prompt_format,
+)
 from inference.client import Status
 from inference.types import ModelInfo, parse_sampling, sampling_range
 from persona_prompts.character import Character
@@ -28,30 +40,15 @@ log = logging.getLogger(__name__)
 
 CLEAR = "default"  # the value that takes a channel's own setting back
 MODE = "mode"
-MODES = {"mention": "answers when addressed", "always": "answers every message"}
+MODES = {
+    "mention": "answers when addressed",
+    "always": "answers every message",
+    "sometimes": "answers when addressed, and sometimes joins in",
+}
+_EITHER = f"{', '.join([*MODES][:-1])} or {[*MODES][-1]}"
 _SAMPLING = (*SamplingSettings.model_fields, "seed")
 SETTINGS = (*_SAMPLING, MODE)
 _LISTS = ("stop", "dry_sequence_breakers")  # given with | between the texts
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a command says. `public`: everybody in the channel should see it.
-
-    `enters`: this character takes the stage now; the front end lets `Commands.greet` show it.
-    """
-
-    text: str
-    public: bool = False
-    enters: Character | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Suggestion:
-    """One entry of an autocomplete list."""
-
-    value: str
-    label: str
 
 
 class Inference(Protocol):
@@ -67,7 +64,8 @@ class Inference(Protocol):
 
 
 class Commands:
-    """The commands of one bot."""
+    """The commands of one bot; about privacy under `privacy`, about replies under `controls`,
+    about cards under `cards`, about several characters in one channel under `cast`."""
 
     def __init__(
         self,
@@ -82,6 +80,12 @@ class Commands:
         self._casting = casting
         self._client = client
         self._turns = turns
+        self.privacy = PrivacyCommands(config, database, turns)
+        self.cards = CardCommands(config, database, casting, turns)
+        self.cast = CastCommands(database, casting, turns, self._usable_adapter)
+        self.memory = MemoryCommands(database, casting, turns)
+        self.direction = DirectionCommands(database, casting, turns)
+        self.controls = Controls(database, casting, turns)
 
     async def persona_list(self, place: Place) -> Answer:
         """The cast, one line each; the channel's own is marked."""
@@ -95,32 +99,27 @@ class Commands:
         lines += [f"⚠ {problem}" for problem in self._casting.cast.problems]
         return Answer("\n".join(lines))
 
-    async def persona_show(self, place: Place, name: str = "") -> Answer:
-        """One character's card; the channel's own without a name."""
-        channel = await self._turns.channel(place)
-        character = self._casting.cast.get(name) if name else self._casting.character(channel)
-        rows = {
-            "Also called": ", ".join(character.aliases),
-            "Description": character.description,
-            "Personality": character.personality,
-            "Scenario": character.scenario,
-            "Greeting": character.greeting,
-            "Adapter": character.adapter or "",
-        }
-        lines = [f"**{character.name}** (`{character.id}`)"]
-        for title, text in rows.items():
-            shown = text.replace("{{char}}", character.name).replace("{{user}}", "you")
-            lines += [f"**{title}:** {shown}"] if shown else []
-        return Answer("\n".join(lines))
+    async def persona_set(self, place: Place, name: str, greeting: int = 1) -> Answer:
+        """Let another character speak here; it starts with an empty scene and its greeting.
 
-    async def persona_set(self, place: Place, name: str) -> Answer:
-        """Let another character speak here; it starts with an empty scene and its greeting."""
+        `greeting` counts its greetings from 1, which is the card's first one.
+        """
         channel = await self._turns.channel(place)
         wanted = None if name == CLEAR else self._casting.cast.get(name).id
+        character = self._casting.here(channel, wanted or self._config.bot.persona)
+        known = len(character.greetings(group=channel.group))
+        if not 1 <= greeting <= known:
+            raise CommandError(
+                f"{character.name} has no greeting number {greeting}; there"
+                f" {'is only one' if known == 1 else f'are {known}'}."
+            )
         self._casting.overrides.persona = None
-        channel = await self._database.channels.set(channel.id, persona=wanted)
+        channel = await self._database.channels.set(
+            channel.id, persona=wanted, greeting=greeting - 1
+        )
         await self._database.channels.new_scene(channel.id)
-        character = self._casting.character(channel)
+        if character.id in {member.persona for member in channel.present}:
+            await self._database.channels.remove_member(channel.id, character.id)
         return Answer(f"{character.name} speaks here now.", public=True, enters=character)
 
     async def greet(self, place: Place, character: Character, user_name: str) -> None:
@@ -171,7 +170,7 @@ class Commands:
         `default` means the promoted adapter here, as everywhere.
         """
         channel = await self._turns.channel(place)
-        info = await asyncio.to_thread(self._client.adapters.resolve, name, self._fingerprint())
+        info = await asyncio.to_thread(self._usable_adapter, name)
         self._casting.overrides.adapter = None
         await self._database.channels.set(channel.id, adapter=name)
         stands_for = info.label if info else "the model without adapter"
@@ -238,6 +237,7 @@ class Commands:
             f" {status.restarts}",
             f"here: {persona} through {adapter},"
             f" {MODES[self._casting.mode(channel)]}; {remembered} messages remembered",
+            self._turns.rates.line(),
         ]
         return Answer("\n".join(lines))
 
@@ -259,7 +259,7 @@ class Commands:
     def suggest_settings(self, typed: str) -> list[Suggestion]:
         """Settings, with their ranges, whose name contains what was typed."""
         about = {name: sampling_range(name) for name in SETTINGS}
-        about[MODE] = " or ".join(MODES)
+        about[MODE] = _EITHER
         return [
             Suggestion(name, f"{name} — {text}" if text else name)
             for name, text in about.items()
@@ -273,7 +273,7 @@ class Commands:
 
     async def _set_mode(self, channel: Channel, value: str) -> Answer:
         if value not in (*MODES, CLEAR):
-            raise CommandError(f"{MODE} = {value!r} is not possible; it must be mention or always.")
+            raise CommandError(f"{MODE} = {value!r} is not possible; it must be {_EITHER}.")
         channel = await self._database.channels.set(
             channel.id, mode=None if value == CLEAR else value
         )
@@ -298,6 +298,13 @@ class Commands:
                     f" be {most} at most."
                 )
         return list(parsed) if isinstance(parsed, tuple) else parsed
+
+    def _usable_adapter(self, name: str) -> AdapterInfo | None:
+        """The adapter `name`; None for no adapter of this machine. Raises `AdapterError`."""
+        info = self._client.adapters.resolve(name, self._fingerprint())
+        if self._is_loaded():
+            check_prompt_format(info, self._client.info.prompt_format)
+        return info
 
     def _is_loaded(self) -> bool:
         return self._client.status().state not in ("loading", "failed", "closed")

@@ -6,22 +6,23 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
-from typing import TypeVar
 
 import aiohttp
 import discord
 
+from bot.faces import Faces
+from bot.posting import Posts, attempt
+from bot.reply_buttons import STOP, reply_view, stop_view
 from bot.splitting import split
-from bot.stage import (
-    Delivery,
-    DeliveryInterrupted,
-    DeliveryRefused,
-    ReplyGone,
-    ReplyRecord,
-)
+from bot.stage import Delivery, DeliveryError, DeliveryInterrupted, ReplyGone, ReplyRecord
+from bot.told_once import ToldOnce
+from bot.voices import Voices, Where
+from config import Config
 from db.channels import Channel
+from db.database import Database
 from db.messages import Message
+from db.rewriting import Standing
+from persona_prompts.cast import Cast
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +30,9 @@ NOTICE = "-# "  # small print: the bot's own words, which are no character's
 PREFIX = "discord:"
 _TYPING_SECONDS = 8.0  # Discord shows typing for ten
 _FINAL_ATTEMPTS = 3
-_REPLY_NEEDS_HISTORY = 160002
-_NOBODY = discord.AllowedMentions.none()
+_PLAIN = ""  # what stands under a post that has no buttons
 
-T = TypeVar("T")
+Look = Callable[[int], Awaitable[Standing]]
 
 
 def channel_key(channel_id: int) -> str:
@@ -43,37 +43,90 @@ def channel_id_of(key: str) -> int:
     return int(key.removeprefix(PREFIX))
 
 
+def where_of(channel: Channel) -> Where:
+    """The place of a channel that the memory knows."""
+    guild = channel_id_of(channel.guild_key) if channel.guild_key else None
+    parent = channel_id_of(channel.parent_key) if channel.parent_key else None
+    return Where(channel_id_of(channel.key), guild, parent)
+
+
 class DiscordStage:
     """Shows replies in the channels of one client, which is given once it exists."""
 
-    def __init__(self, edit_interval: float) -> None:
-        self._edit_interval = edit_interval
-        self._client: discord.Client | None = None
+    def __init__(self, config: Config) -> None:
+        self._settings = config.discord
+        self._data = config.paths.data
+        self._posts: Posts | None = None
+        self._look: Look | None = None
+        self._buttons: dict[int, int] = {}  # channel: the post that has the buttons
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def attach(self, client: discord.Client) -> None:
-        self._client = client
+    def attach(self, client: discord.Client, cast: Cast, database: Database) -> None:
+        voices = Voices(client, Faces(cast), ToldOnce(self._data))
+        self._posts = Posts(client, voices, webhooks=self._settings.webhooks)
+        self._look = database.rewriting.standing
 
-    def delivery(self, channel: Channel, question: Message, record: ReplyRecord) -> Delivery:
+    @property
+    def posts(self) -> Posts:
+        """Raises `DeliveryInterrupted` before the client exists."""
+        if self._posts is None:
+            raise DeliveryInterrupted("Discord is not connected yet.")
+        return self._posts
+
+    def delivery(self, channel: Channel, question: Message | None, record: ReplyRecord) -> Delivery:
+        return self._delivery(channel, question, record)
+
+    def _delivery(
+        self, channel: Channel, question: Message | None, record: ReplyRecord
+    ) -> DiscordDelivery:
+        posts, where = self.posts, where_of(channel)
+        assert self._look is not None  # given together with the client
         return DiscordDelivery(
-            self._target(channel), _only_post(question), record, self._edit_interval
+            posts,
+            where,
+            _only_post(question) if question is not None else None,
+            record,
+            self._settings.edit_interval_seconds,
+            self._look,
+            lambda post_id: self._move_buttons(where, post_id),
         )
 
     async def notice(self, channel: Channel, question: Message, sentence: str) -> None:
-        target, asked = self._target(channel), _only_post(question)
-        nonce = f"{asked}:n" if asked else None
-        await _attempt(lambda: _post(target, f"{NOTICE}{sentence}"[:2000], asked, nonce))
+        # No nonce: what fails twice under one question is told twice.
+        asked, text = _only_post(question), f"{NOTICE}{sentence}"[:2000]
+        await attempt(lambda: self.posts.post(where_of(channel), text, asked, None))
 
     async def say(self, channel: Channel, record: ReplyRecord, text: str) -> None:
-        target = self._target(channel)
-        for piece in split(text)[len(record.posts) :]:
-            post = await _attempt(partial(_post, target, piece, None, None))
-            await record.posted(post.id)
+        await self._put(channel, record, text)
 
-    def _target(self, channel: Channel) -> discord.PartialMessageable:
-        if self._client is None:
-            raise DeliveryInterrupted("Discord is not connected yet.")
-        guild = channel_id_of(channel.guild_key) if channel.guild_key else None
-        return self._client.get_partial_messageable(channel_id_of(channel.key), guild_id=guild)
+    async def show(self, channel: Channel, record: ReplyRecord, text: str) -> None:
+        await self._put(channel, record, text)
+
+    async def _put(self, channel: Channel, record: ReplyRecord, text: str) -> None:
+        delivery = self._delivery(channel, None, record)
+        try:
+            await delivery.finish(text)
+        finally:
+            await delivery.close()
+
+    async def remove(self, channel: Channel, posts: tuple[int, ...]) -> None:
+        for post_id in reversed(posts):
+            await self.posts.delete(where_of(channel), post_id)
+
+    def _move_buttons(self, where: Where, post_id: int) -> None:
+        """The buttons stand under this post now, and no more under the one before it."""
+        before = self._buttons.get(where.channel)
+        self._buttons[where.channel] = post_id
+        if before is not None and before < post_id:
+            task = asyncio.create_task(self._take_buttons(where, before))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _take_buttons(self, where: Where, post_id: int) -> None:
+        try:
+            await self.posts.without_buttons(where, post_id)
+        except DeliveryError as error:
+            log.debug("Post %d keeps its buttons, which answer politely: %s", post_id, error)
 
 
 class DiscordDelivery:
@@ -82,30 +135,47 @@ class DiscordDelivery:
     A task of its own writes to Discord, one request at a time, always what the text is by then.
     Edits are never closer together than `edit_interval` seconds, and the first post waits as long,
     so that a short reply is one message and no edit. A reply that goes on after a restart has its
-    posts already: they are brought up to date once, when it is complete.
+    posts already: they are brought up to date once, when it is complete. One that is written anew
+    streams in the posts that it has.
     """
 
     def __init__(
         self,
-        target: discord.PartialMessageable,
+        posts: Posts,
+        where: Where,
         question_post: int | None,
         record: ReplyRecord,
         edit_interval: float,
+        look: Look,
+        on_buttons: Callable[[int], None],
     ) -> None:
-        self._target = target
+        self._posts = posts
+        self._where = where
         self._question_post = question_post
         self._record = record
         self._interval = edit_interval
-        # What each post shows; None for posts of an earlier run, whose text is not known.
-        self._shown: list[str | None] = [None] * len(record.posts)
-        self._resumed = bool(record.posts)
-        self._text = ""
+        self._look = look
+        self._on_buttons = on_buttons
+        self._text = record.shown if record.rewrites else ""
+        self._last = STOP  # what stands under the last post; in the end, the versions there are
+        self._standing = Standing(1, 1)
+        # What each post shows, and what stands under it; None where that is not known.
+        self._shown = self._found()
+        self._resumed = bool(record.posts) and not record.rewrites
         self._changed = asyncio.Event()
         self._complete = asyncio.Event()
         self._next_edit = 0.0
         self._failures = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._writer: asyncio.Task[None] | None = None
+
+    def _found(self) -> list[tuple[str | None, str | None]]:
+        """What the posts of an earlier time show, as far as that is known."""
+        pieces = split(self._text)
+        count = len(self._record.posts)
+        if len(pieces) != count:
+            return [(None, None)] * count
+        return [(piece, _PLAIN) for piece in pieces[:-1]] + [(pieces[-1], None)] if pieces else []
 
     async def open(self) -> None:
         self._writer = asyncio.create_task(self._write())
@@ -122,11 +192,18 @@ class DiscordDelivery:
         self._changed.set()
 
     async def finish(self, text: str) -> None:
+        await self._record.showing(text)
+        self._standing = await self._look(self._record.id)
+        self._last = f"{self._standing.number}/{self._standing.of}"
         self._text = text
         self._complete.set()
         self._changed.set()
-        if self._writer is not None:
-            await self._writer
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+            self._tasks = [self._writer]
+        await self._writer
+        if self._record.posts:
+            self._on_buttons(self._record.posts[-1])
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -136,9 +213,12 @@ class DiscordDelivery:
 
     async def _type(self) -> None:
         """Show that a reply is coming, until the first of it is there."""
-        while not self._shown or (self._resumed and not self._complete.is_set()):
+        before = self._record.shown
+        while not self._complete.is_set() and (
+            not self._shown or self._resumed or (self._record.rewrites and self._text == before)
+        ):
             try:
-                await self._target.typing()
+                await self._posts.target(self._where).typing()
             except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
                 log.debug("Typing could not be shown: %s", error)
             await asyncio.sleep(_TYPING_SECONDS)
@@ -160,12 +240,28 @@ class DiscordDelivery:
                 await self._bring_up(index, pieces)
 
     def _outdated(self, pieces: list[str], *, complete: bool) -> int | None:
-        """The first post that does not show its piece; surplus posts only in the end."""
+        """The first post that does not show its piece, or what belongs under it.
+
+        Surplus posts count only in the end, or where other words take a reply's place.
+        """
         for index, piece in enumerate(pieces):
-            if index >= len(self._shown) or self._shown[index] != piece:
+            if index >= len(self._shown) or self._shown[index][0] != piece:
                 return index
-        surplus = complete and len(self._shown) > len(pieces)
-        return len(self._shown) - 1 if surplus else None
+        if (complete or self._record.rewrites) and len(self._shown) > len(pieces):
+            return len(self._shown) - 1
+        for index in range(len(pieces)):
+            if self._shown[index][1] != self._under(index, pieces):
+                return index
+        return None
+
+    def _under(self, index: int, pieces: list[str]) -> str:
+        return self._last if index == len(pieces) - 1 else _PLAIN
+
+    def _view(self, under: str) -> discord.ui.View | None:
+        if under == _PLAIN:
+            return None
+        reply_id = self._record.id
+        return stop_view(reply_id) if under == STOP else reply_view(reply_id, self._standing)
 
     def _must_wait(self, index: int, *, complete: bool) -> bool:
         is_edit = index < len(self._shown)
@@ -188,9 +284,9 @@ class DiscordDelivery:
             if index >= len(pieces):
                 await self._remove(index)
             elif index < len(self._shown):
-                await self._edit(index, pieces[index])
+                await self._edit(index, pieces[index], self._under(index, pieces))
             else:
-                await self._create(index, pieces[index])
+                await self._create(index, pieces[index], self._under(index, pieces))
             self._failures = 0
         except DeliveryInterrupted as error:
             self._failures += 1
@@ -199,71 +295,54 @@ class DiscordDelivery:
             log.info("Discord did not take a part of a reply, which is tried again: %s", error)
         self._next_edit = _now() + self._interval * max(1, self._failures)
 
-    async def _create(self, index: int, piece: str) -> None:
-        asked = self._question_post if index == 0 else None
-        # The same question gets the same nonce, also after a restart: Discord then gives back the
+    async def _create(self, index: int, piece: str, under: str) -> None:
+        # The same reply gets the same nonce, also after a restart: Discord then gives back the
         # message that it has instead of making another.
-        nonce = f"{self._question_post}:{index}" if self._question_post else None
-        post = await _attempt(lambda: _post(self._target, piece, asked, nonce))
-        self._shown.append(piece if post.content.strip() == piece.strip() else None)
+        fresh = self._question_post is not None and not self._record.rewrites
+        post = await self._posts.send(
+            self._where,
+            piece,
+            persona=self._record.persona,
+            name=self._record.name,
+            asked=self._question_post if index == 0 else None,
+            nonce=f"reply{self._record.id}:{index}" if fresh else None,
+            view=self._view(under),
+        )
+        same = post.content.strip() == piece.strip()
+        self._shown.append((piece if same else None, under if same else None))
         await self._record.posted(post.id)
 
-    async def _edit(self, index: int, piece: str) -> None:
-        post = self._target.get_partial_message(self._record.posts[index])
+    async def _edit(self, index: int, piece: str, under: str) -> None:
+        post_id = self._record.posts[index]
         try:
-            await _attempt(lambda: post.edit(content=piece, allowed_mentions=_NOBODY))
+            edited = await self._posts.edit(self._where, post_id, piece, self._view(under))
         except ReplyGone:
-            await self._record.unposted(post.id)
+            await self._record.unposted(post_id)
             raise
-        self._shown[index] = piece
+        if not edited:
+            await self._replace(index, post_id, piece, under)
+        self._shown[index] = (piece, under)
+
+    async def _replace(self, index: int, post_id: int, piece: str, under: str) -> None:
+        """Another post for one whose webhook was deleted, so that nothing can edit it any more."""
+        post = await self._posts.send(
+            self._where,
+            piece,
+            persona=self._record.persona,
+            name=self._record.name,
+            view=self._view(under),
+        )
+        await self._record.reposted(index, post.id)
+        try:
+            await self._posts.delete(self._where, post_id)
+        except DeliveryError as error:
+            log.warning("Post %d stays, although another shows its text: %s", post_id, error)
 
     async def _remove(self, index: int) -> None:
-        post = self._target.get_partial_message(self._record.posts[index])
-        with suppress(ReplyGone):  # then it is what was wanted
-            await _attempt(post.delete)
-        await self._record.unposted(post.id)
+        post_id = self._record.posts[index]
+        await self._posts.delete(self._where, post_id)
+        await self._record.unposted(post_id)
         self._shown.pop()
-
-
-async def _post(
-    target: discord.PartialMessageable, text: str, asked: int | None, nonce: str | None
-) -> discord.Message:
-    """Send a message, as a reply to the post `asked` where Discord lets the bot reply.
-
-    Without a nonce discord.py makes up one, which lasts for its own attempts.
-    """
-    send = partial(target.send, text, allowed_mentions=_NOBODY)
-    if nonce is not None:
-        send = partial(send, nonce=nonce)
-    if asked is None:
-        return await send()
-    reference = discord.MessageReference(
-        message_id=asked, channel_id=target.id, fail_if_not_exists=False
-    )
-    try:
-        return await send(reference=reference)
-    except discord.HTTPException as error:
-        if error.code != _REPLY_NEEDS_HISTORY:
-            raise
-        return await send()
-
-
-async def _attempt(request: Callable[[], Awaitable[T]]) -> T:
-    """The answer to a request; discord.py has waited for rate limits and tried 5xx again by then.
-
-    Raises the `DeliveryError` that says whether another attempt makes sense.
-    """
-    try:
-        return await request()
-    except discord.NotFound as error:
-        raise ReplyGone(f"{error}.") from error
-    except (discord.DiscordServerError, discord.RateLimited) as error:
-        raise DeliveryInterrupted(f"{error}.") from error
-    except discord.HTTPException as error:
-        kind = DeliveryInterrupted if error.status == 429 else DeliveryRefused
-        raise kind(f"{error}.") from error
-    except (aiohttp.ClientError, OSError) as error:  # OSError: timeouts too
-        raise DeliveryInterrupted(f"{type(error).__name__}: {error}.") from error
 
 
 def _only_post(question: Message) -> int | None:

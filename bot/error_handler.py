@@ -23,7 +23,7 @@ class ErrorHandler:
     async def command(self, interaction: discord.Interaction, error: Exception) -> None:
         """Tell the user of a slash command, and nobody else, what went wrong."""
         cause = _cause(error)
-        name = interaction.command.qualified_name if interaction.command is not None else "?"
+        name = interaction.command.qualified_name if interaction.command is not None else "button"
         if isinstance(cause, discord.NotFound) and cause.code in _EXPIRED:
             log.warning("/%s was answered too late for Discord.", name)
             return

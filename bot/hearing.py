@@ -21,14 +21,15 @@ def place_of(channel: object, channel_id: int, guild_id: int | None) -> Place:
     """The place behind a channel as discord.py gives it, which may be known by its id alone."""
     guild_key = channel_key(guild_id) if guild_id is not None else None
     name = getattr(channel, "name", None) or str(channel_id)
+    adults = hasattr(channel, "is_nsfw") and bool(channel.is_nsfw())
     if isinstance(channel, discord.Thread):
         parent = channel_key(channel.parent_id)
-        return Place(channel_key(channel_id), name, "thread", guild_key, parent)
+        return Place(channel_key(channel_id), name, "thread", guild_key, parent, adults)
     if guild_id is None:
         recipient = getattr(channel, "recipient", None)
         name = recipient.display_name if recipient is not None else "direct message"
         return Place(channel_key(channel_id), name, "dm")
-    return Place(channel_key(channel_id), name, "guild", guild_key)
+    return Place(channel_key(channel_id), name, "guild", guild_key, age_restricted=adults)
 
 
 class Hearing:
@@ -41,6 +42,14 @@ class Hearing:
         """Whether a person said it: no bot, this one included, no webhook, no system message."""
         by_person = not message.author.bot and message.webhook_id is None
         return by_person and message.type in _HEARD_TYPES
+
+    def is_mine(self, message: discord.Message) -> bool:
+        """Whether the bot posted it, as itself or through a webhook of its own."""
+        me = self._client.user.id if self._client.user is not None else 0
+        by_webhook = message.webhook_id is not None and message.application_id is not None
+        return message.author.id == me or (
+            by_webhook and message.application_id == self._client.application_id
+        )
 
     def place(self, message: discord.Message) -> Place:
         guild_id = message.guild.id if message.guild is not None else None
@@ -57,7 +66,7 @@ class Hearing:
         mentioned = me in message.raw_mentions or bool(own_roles & set(message.raw_role_mentions))
         reference = message.reference if message.type is discord.MessageType.reply else None
         answered = reference.resolved if reference is not None else None
-        answers_me = isinstance(answered, discord.Message) and answered.author.id == me
+        answers_me = isinstance(answered, discord.Message) and self.is_mine(answered)
         return Incoming(
             place=place,
             author_key=channel_key(message.author.id),
@@ -67,8 +76,23 @@ class Hearing:
             post_id=message.id,
             reply_to_post=reference.message_id if reference is not None else None,
             addressed=mentioned or answers_me or place.private,
+            to_others=_to_others(message, answered, me, own_roles),
             files=_files(message),
         )
+
+
+def _to_others(
+    message: discord.Message, answered: object, me: int, own_roles: frozenset[int]
+) -> bool:
+    """Whether it mentions somebody else, or replies to what somebody else but the author said.
+
+    Of a character that speaks through a webhook the turn knows better, from the memory.
+    """
+    if set(message.raw_mentions) - {me} or set(message.raw_role_mentions) - own_roles:
+        return True
+    if message.type is not discord.MessageType.reply:
+        return False
+    return not (isinstance(answered, discord.Message) and answered.author.id == message.author.id)
 
 
 def _own_roles(guild: discord.Guild | None) -> frozenset[int]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from db.channels import ChannelKind
 
+TERMINAL_AUTHOR = "terminal:user"  # the author key of whoever sits at the terminal
 SILENCE = "…"  # what an addressed message without any words says
 
 
@@ -18,6 +19,7 @@ class Place:
     kind: ChannelKind
     guild_key: str | None = None
     parent_key: str | None = None  # of a thread: the channel whose settings it starts with
+    age_restricted: bool = False
 
     @property
     def private(self) -> bool:
@@ -27,7 +29,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One message of a person. `addressed`: the front end knows that it was said to the bot."""
+    """One message of a person. `addressed`: the front end knows that it was said to the bot.
+
+    `to_others`: it was said to somebody else, by a mention of them or as a reply to them.
+    """
 
     place: Place
     author_key: str
@@ -38,6 +43,7 @@ class Incoming:
     reply_to_post: int | None = None
     addressed: bool = False
     files: tuple[str, ...] = ()
+    to_others: bool = False
 
     def text(self) -> str:
         """What is remembered of it; files stand as a note. Empty if nothing was said at all."""

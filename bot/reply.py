@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bot.casting import Casting
+from bot.choosing import Choosing
+from bot.identity_rates import IdentityRates
+from bot.memory import Memory
+from bot.memory_keeper import Keeper
+from bot.opening import Opening
 from bot.plain_text import well_formed
-from bot.scene import scene_lines
 from bot.stage import (
     Delivery,
     DeliveryError,
@@ -20,6 +24,7 @@ from bot.stage import (
     ReplyRecord,
     Stage,
 )
+from bot.staging import staging_of
 from config import Config
 from db.channels import Channel
 from db.database import Database
@@ -27,7 +32,7 @@ from db.messages import AnswerState, Message
 from inference import types as inference
 from inference.types import Chunk, GenerationRequest, InferenceError, ModelInfo, Sampling
 from persona_prompts.character import Character, CharacterError
-from persona_prompts.prompt import PromptTooLong, build_prompt
+from persona_prompts.prompt import PromptTooLong
 
 log = logging.getLogger(__name__)
 
@@ -87,21 +92,32 @@ class Replies:
     ) -> None:
         self._config = config
         self._messages = database.messages
+        self._database = database
         self._casting = casting
+        self.choosing = Choosing(config, database, casting)
         self._client = client
         self._stage = stage
+        self.rates = IdentityRates()
+        self.memory = Memory(config, database, client)
+        self.keeper = Keeper(config, database, client, self.rates, own=casting.own)
 
-    async def answer(self, channel: Channel, question: Message, running: Running) -> None:
+    async def answer(
+        self,
+        channel: Channel,
+        question: Message,
+        running: Running,
+        character: Character | None = None,
+    ) -> None:
         """Answer `question` in its channel, or say there in a sentence why that is not possible.
 
+        `character` speaks; None: whoever of the cast should.
         The question ends as answered or failed, except where it stays owed on purpose: while the
         bot is being stopped, or when `DeliveryInterrupted` is raised, because the front end cannot
         be reached.
         """
         try:
-            character = self._casting.character(channel)
-            sampling = self._sampling(channel)
-            request = await self._request(channel, question, character, sampling, running)
+            character = character or await self.choosing.speaker(channel, question)
+            request = await self.request(channel, question, character, running)
             reply = await self._messages.begin_reply(
                 channel.id,
                 question=question.id,
@@ -134,38 +150,44 @@ class Replies:
         seed = self._casting.overrides.next_seed() if sampling.seed is None else sampling.seed
         return sampling.replace(max_new_tokens=min(sampling.max_new_tokens, most), seed=seed)
 
-    async def _request(
+    async def request(
         self,
         channel: Channel,
         question: Message,
         character: Character,
-        sampling: Sampling,
         running: Running,
+        *,
+        so_far: str = "",
+        mid_sentence: bool = False,
     ) -> GenerationRequest:
-        info = self._client.info
-        history = await self._messages.history(
-            channel, limit=self._config.prompt.history_messages, up_to=question.id
+        """What the model is asked for a reply to `question`, or for more of it after `so_far`.
+
+        `mid_sentence`: the reply was cut off there, so the model goes on where it ends; otherwise
+        the character speaks once more. Raises what `answer` turns into a sentence.
+        """
+        sampling = self._sampling(channel)
+        staging = await staging_of(
+            self._casting, self._database, channel, question, character, running.reply_id
         )
-        prompt = build_prompt(
+        made = await self.memory.prompt(
+            channel,
+            question,
             character,
-            scene_lines(history, question, character.id),
-            group=channel.group,
-            user_name=question.author_name,
-            count=self._client.count_tokens,
-            context_tokens=context_tokens(self._config, info),
             reply_tokens=sampling.max_new_tokens,
-            message_overhead=info.message_overhead,
-            prompt_overhead=info.prompt_overhead,
+            so_far=so_far,
+            staging=staging,
         )
-        stops = tuple(dict.fromkeys((*sampling.stop, *prompt.stop)))[:_MOST_STOPS]
+        prompt = made.prompt
+        stops = tuple(dict.fromkeys((*sampling.stop, *staging.stops, *prompt.stop)))[:_MOST_STOPS]
         return GenerationRequest(
             id=running.request_id,
             messages=tuple(
                 inference.Message(role=message.role, content=message.content)
                 for message in prompt.messages
             ),
-            adapter=self._casting.adapter(channel),
-            sampling=sampling.replace(stop=stops),
+            continues=mid_sentence and bool(so_far) and self._client.info.continues,
+            adapter=self._casting.adapter(channel, character.id),
+            sampling=sampling.sparing(prompt.names).replace(stop=stops),
             guild=channel.guild_key or "",
             channel=channel.key,
             user=question.author_key,
@@ -183,7 +205,7 @@ class Replies:
     ) -> None:
         """Stream the reply, then settle what the memory keeps of it."""
         try:
-            outcome = await self._written(request, delivery, running, character)
+            outcome = await self.written(request, delivery, running, character)
         except InferenceError as refusal:
             outcome = Outcome("", "error", str(refusal))
         text = outcome.text or record.shown
@@ -195,6 +217,8 @@ class Replies:
                 record.id, text, finish_reason=outcome.reason, adapter=outcome.adapter
             )
             self._log_reply(question, character, outcome)
+            made = self.memory.last(channel, character.id)
+            self.keeper.after(channel, question, character, made, text)
         else:
             await self._messages.abandon_reply(record.id)
         if outcome.reason == "error":
@@ -204,36 +228,72 @@ class Replies:
         elif not text:  # stopped before its first word
             await self._messages.set_answer(question.id, "answered")
 
-    async def _written(
+    async def written(
         self,
         request: GenerationRequest,
         delivery: Delivery,
         running: Running,
         character: Character,
+        *,
+        so_far: str = "",
     ) -> Outcome:
-        """The reply; one that ends before its first word is tried once more with another seed."""
-        outcome = await self._stream(request, delivery, character)
-        if outcome.text or outcome.reason not in ("stop", "length") or running.stopped:
+        """The reply; one that ends before its first word is tried once more with another seed.
+
+        So is one that opens with an introduction, where the settings say so. It begins with
+        `so_far`, what was said of it before. Raises `InferenceError`.
+        """
+        opening = self._opening(request, character, so_far)
+        outcome = await self._stream(request, delivery, character, so_far, opening)
+        if running.stopped and outcome is None:
+            return Outcome("", "cancelled")
+        if outcome is not None and (
+            outcome.text or outcome.reason not in ("stop", "length") or running.stopped
+        ):
             return outcome
         seed = ((request.sampling.seed or 0) + _RETRY_SEED_STEP) % 2**63
         running.request_id = uuid.uuid4().hex
         again = request.model_copy(
             update={"id": running.request_id, "sampling": request.sampling.replace(seed=seed)}
         )
-        outcome = await self._stream(again, delivery, character)
-        if not outcome.text and outcome.reason in ("stop", "length"):
+        outcome = await self._stream(again, delivery, character, so_far)
+        if outcome is None or (not outcome.text and outcome.reason in ("stop", "length")):
             raise NothingSaid(f"{character.name} found no words for that; ask in another way.")
         return outcome
 
+    def _opening(
+        self, request: GenerationRequest, character: Character, so_far: str
+    ) -> Opening | None:
+        """What watches the first words of a reply; None where nobody asked for that."""
+        asked = request.messages[-1]
+        if not self._config.bot.resample_introductions or so_far or asked.role != "user":
+            return None
+        return Opening(asked.content, (character.name, *character.aliases))
+
     async def _stream(
-        self, request: GenerationRequest, delivery: Delivery, character: Character
-    ) -> Outcome:
+        self,
+        request: GenerationRequest,
+        delivery: Delivery,
+        character: Character,
+        so_far: str,
+        opening: Opening | None = None,
+    ) -> Outcome | None:
+        """What came of `request`; None if it opened with an introduction and was given up."""
         raw = text = ""
         names = (character.name, *character.aliases)
         async with aclosing(self._client.generate(request)) as chunks:
             async for chunk in chunks:
                 raw = chunk.text if chunk.restart else raw + chunk.text
-                text = spoken(raw, names, complete=chunk.finish_reason is not None)
+                complete = chunk.finish_reason is not None
+                text = spoken(raw, names, complete=complete, stops=request.sampling.stop)
+                if so_far and text:
+                    text = so_far + (well_formed(raw).rstrip() if request.continues else f" {text}")
+                if opening is not None and chunk.finish_reason not in ("cancelled", "error"):
+                    match opening.introduces(text, complete=chunk.finish_reason is not None):
+                        case None:
+                            continue  # nothing is shown that may have to be taken back
+                        case True:
+                            return None
+                    opening = None
                 if chunk.finish_reason is not None:
                     return Outcome(text, chunk.finish_reason, chunk.error, chunk.adapter)
                 if text:
@@ -286,16 +346,22 @@ def longest_reply(config: Config, info: ModelInfo) -> int:
     return context_tokens(config, info) // 2
 
 
-def spoken(raw: str, names: Sequence[str], *, complete: bool) -> str:
+def spoken(raw: str, names: Sequence[str], *, complete: bool, stops: Sequence[str] = ()) -> str:
     """What a character says in `raw`: without the label that models write before their own line.
 
-    `names` are the character's. While more may come (`complete` false), what may yet become such a
-    label is held back.
+    `names` are the character's. A text that begins as somebody else's line says nothing: of
+    `stops`, those that begin others' lines tell. While more may come (`complete` false), what may
+    yet become a label is held back.
     """
     text = well_formed(raw).strip()
-    for label in (f"{name}:".casefold() for name in names):
-        if text.casefold().startswith(label):
+    folded = text.casefold()
+    own = [f"{name}:".casefold() for name in names]
+    for label in own:
+        if folded.startswith(label):
             return text[len(label) :].lstrip()
-        if not complete and label.startswith(text.casefold()):
-            return ""
+    others = [s[1:].casefold() for s in stops if s[:1] == "\n" and s[-1:] == ":" and len(s) > 2]
+    if any(folded.startswith(label) for label in others):
+        return ""
+    if not complete and any(label.startswith(folded) for label in (*own, *others)):
+        return ""
     return text

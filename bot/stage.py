@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from db.channels import Channel
@@ -28,26 +29,46 @@ class ReplyRecord:
     """The memory of one character message while it is being shown.
 
     What is about to be seen is stored first, so that after a crash nothing that the channel shows
-    is missing.
+    is missing. `rewrite` is given for a reply that was complete before: it stores the first words
+    of what takes its text's place, and until then the old text stands.
     """
 
-    def __init__(self, messages: Messages, reply: Message) -> None:
+    def __init__(
+        self,
+        messages: Messages,
+        reply: Message,
+        rewrite: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
         self.id = reply.id
         self.name = reply.author_name
+        self.persona = reply.persona or ""
         self.posts = list(reply.post_ids)
-        self.shown = reply.content if reply.post_ids else ""
+        self.shown = reply.content if reply.post_ids or rewrite is not None else ""
+        self.rewrites = rewrite is not None
+        self.begun = rewrite is None  # whether anything new of it was stored
+        self._rewrite = rewrite
         self._messages = messages
 
     async def showing(self, text: str) -> None:
         """Remember `text`, the whole reply so far, before any of it is seen."""
-        if text != self.shown:
+        if text == self.shown:
+            return
+        if self._rewrite is not None and not self.begun:
+            await self._rewrite(text)
+        else:
             await self._messages.show(self.id, text)
-            self.shown = text
+        self.begun = True
+        self.shown = text
 
     async def posted(self, post_id: int) -> None:
         """Remember that the next part of the reply stands in this post."""
         await self._messages.posted(self.id, post_id, len(self.posts))
         self.posts.append(post_id)
+
+    async def reposted(self, index: int, post_id: int) -> None:
+        """Remember that this post took the place of another one."""
+        await self._messages.posted(self.id, post_id, index)
+        self.posts[index] = post_id
 
     async def unposted(self, post_id: int) -> None:
         """Forget a post that is no longer there."""
@@ -74,11 +95,17 @@ class Delivery(Protocol):
 class Stage(Protocol):
     """One front end."""
 
-    def delivery(self, channel: Channel, question: Message, record: ReplyRecord) -> Delivery:
-        """A delivery for the reply to `question`."""
+    def delivery(self, channel: Channel, question: Message | None, record: ReplyRecord) -> Delivery:
+        """A delivery for the reply to `question`; None once that is deleted."""
 
     async def notice(self, channel: Channel, question: Message, sentence: str) -> None:
         """Tell the asker of `question` what went wrong. Raises `DeliveryError`."""
 
     async def say(self, channel: Channel, record: ReplyRecord, text: str) -> None:
         """Show a character's message that answers nobody. Raises `DeliveryError`."""
+
+    async def show(self, channel: Channel, record: ReplyRecord, text: str) -> None:
+        """Show `text`, which is remembered already, where the message stands. `DeliveryError`."""
+
+    async def remove(self, channel: Channel, posts: tuple[int, ...]) -> None:
+        """Take these posts of characters away. Raises `DeliveryError`."""

@@ -150,6 +150,7 @@ async def company(
     ready = asyncio.Event()
     turns = Turns(config, database, casting, client, stage, ready=ready)
     commands = Commands(config, database, casting, client, turns)
+    turns.keeper.catch_up()
     try:
         yield Company(config, database, casting, client, turns, commands, ready)
     finally:

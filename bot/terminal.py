@@ -13,13 +13,16 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TextIO, TypeVar
 
+from bot.answers import Attachment
 from bot.casting import Overrides
 from bot.command_lines import is_command, run_line
-from bot.errors import UNEXPECTED, sentence_for
-from bot.incoming import Incoming, Place
+from bot.errors import UNEXPECTED, CommandError, sentence_for
+from bot.incoming import TERMINAL_AUTHOR, Incoming, Place
 from bot.plain_text import display_name, single_spaced
+from bot.privacy_commands import TERMINAL_HISTORY
 from bot.stage import Delivery, DeliveryError, DeliveryRefused, ReplyGone, ReplyRecord
 from bot.startup import Company, Model, company
 from config import Config
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 16
 GUEST = "Guest"
+EXPORTS = "exports"  # in paths.data: files that commands gave out
 QUIT = ("/quit", "/exit")
 
 T = TypeVar("T")
@@ -44,7 +48,7 @@ class TerminalStage:
         self.failed = False  # some question got no reply
         self.deserted = False  # whoever read the replies has had enough
 
-    def delivery(self, channel: Channel, question: Message, record: ReplyRecord) -> Delivery:
+    def delivery(self, channel: Channel, question: Message | None, record: ReplyRecord) -> Delivery:
         return TerminalDelivery(self, record, live=self._live)
 
     async def notice(self, channel: Channel, question: Message, sentence: str) -> None:
@@ -52,6 +56,12 @@ class TerminalStage:
 
     async def say(self, channel: Channel, record: ReplyRecord, text: str) -> None:
         self.write(f"{record.name}: {text}\n")
+
+    async def show(self, channel: Channel, record: ReplyRecord, text: str) -> None:
+        self.write(f"{record.name}: {text if self._live else single_spaced(text)}\n")
+
+    async def remove(self, channel: Channel, posts: tuple[int, ...]) -> None:
+        """Nothing: what a terminal has shown cannot be taken out of it."""
 
     def write(self, text: str) -> None:
         """Show `text` at once. Raises a `DeliveryError` if nobody reads it any more."""
@@ -119,7 +129,9 @@ class Conversation:
     """What lines of input do, wherever they come from."""
 
     def __init__(self, behind: Company, channel_name: str, user_name: str) -> None:
-        self.place = Place(f"terminal:{channel_name}", channel_name, "terminal")
+        self.place = Place(
+            f"terminal:{channel_name}", channel_name, "terminal", age_restricted=True
+        )
         self.user_name = user_name
         self._behind = behind
 
@@ -135,7 +147,7 @@ class Conversation:
             await self._behind.turns.hear(
                 Incoming(
                     place=self.place,
-                    author_key="terminal:user",
+                    author_key=TERMINAL_AUTHOR,
                     author_name=self.user_name,
                     content=line,
                     created_at=time.time(),
@@ -144,11 +156,14 @@ class Conversation:
             )
             await self._behind.turns.idle()
             return ""
-        answer = await run_line(self._behind.commands, self.place, line)
+        answer = await run_line(self._behind.commands, self.place, line, name=self.user_name)
+        await self._behind.turns.idle()  # a reply that is written anew is shown first
         if live and answer.enters is not None:
             print(answer.text)
             await self._behind.commands.greet(self.place, answer.enters, self.user_name)
             return ""
+        if answer.file is not None:
+            return f"{answer.text} It is in {saved(answer.file, self._behind.config.paths.data)}."
         return answer.text
 
     async def open(self) -> None:
@@ -160,6 +175,28 @@ class Conversation:
             await self._behind.turns.greet(channel, character, self.user_name)
         await self._behind.turns.resume([channel])
         await self._behind.turns.idle()
+
+
+def saved(file: Attachment, data: Path) -> Path:
+    """The place of `file`, now in the folder of what was handed out; its user alone may read it.
+
+    Raises `CommandError` if it cannot be written; then nothing of it is left.
+    """
+    path = data / EXPORTS / file.name
+    unfinished = path.with_name(f".{file.name}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.touch(mode=0o600)
+        unfinished.write_bytes(file.content)
+        unfinished.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise CommandError(
+            f"The file {path} cannot be written ({error.strerror or error}); free some space there"
+            " or change paths.data."
+        ) from None
+    return path
 
 
 def run_terminal(
@@ -268,7 +305,7 @@ async def talk(behind: Company, conversation: Conversation) -> None:
     from prompt_toolkit.history import FileHistory
 
     session: PromptSession[str] = PromptSession(
-        history=FileHistory(str(behind.config.paths.data / "terminal_history"))
+        history=FileHistory(str(behind.config.paths.data / TERMINAL_HISTORY))
     )
     print("Talk; /help lists the commands, /quit ends. Ctrl-C stops a reply.")
     await _until_shown(behind, conversation, conversation.open())

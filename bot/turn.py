@@ -10,24 +10,30 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
+from bot.attention import Attention, Owed
 from bot.casting import Casting
-from bot.errors import UNEXPECTED
+from bot.errors import UNEXPECTED, CommandError
 from bot.incoming import Incoming, Place
 from bot.plain_text import display_name, well_formed
 from bot.reply import Generator, Replies, Running
+from bot.rewriting import Rewrites
+from bot.scene import opening_text
+from bot.speaking import Speaking
 from bot.stage import DeliveryError, DeliveryInterrupted, ReplyRecord, Stage
 from config import Config
 from db.channels import Channel
 from db.database import Database, DatabaseError
 from db.messages import Message
 from persona_prompts.character import Character
-from persona_prompts.prompt import greeting_text
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -61,12 +67,18 @@ class Turns:
         self._config = config
         self._channels = database.channels
         self._messages = database.messages
+        self._privacy = database.privacy
         self._casting = casting
         self._client = client
         self._stage = stage
         self._ready = ready
         self._clock = clock
         self._replies = Replies(config, database, casting, client, stage)
+        speaking = Speaking(config.bot, database, clock=clock)
+        self._attention = Attention(casting, self._replies.choosing, speaking)
+        self.memory, self.keeper = self._replies.memory, self._replies.keeper
+        self.rates = self._replies.rates
+        self.rewrites = Rewrites(database, casting, self._replies, stage)
         self._lines: dict[int, _Line] = {}
         self._hearing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closed = False
@@ -75,7 +87,12 @@ class Turns:
         """The memory's record of a place; a new thread starts with its parent's settings."""
         known = await self._channels.get(place.key) if place.parent_key else None
         channel = await self._channels.seen(
-            place.key, guild_key=place.guild_key, name=well_formed(place.name), kind=place.kind
+            place.key,
+            guild_key=place.guild_key,
+            name=well_formed(place.name),
+            kind=place.kind,
+            parent_key=place.parent_key,
+            age_restricted=place.age_restricted,
         )
         if place.parent_key is None or known is not None:
             return channel
@@ -88,6 +105,8 @@ class Turns:
             adapter=parent.adapter,
             mode=parent.mode,
             sampling=parent.sampling,
+            greeting=parent.greeting,
+            members=tuple(replace(member, since=0) for member in parent.present),
         )
 
     async def hear(self, incoming: Incoming, *, missed: bool = False) -> Message | None:
@@ -108,13 +127,12 @@ class Turns:
         replied = None
         if incoming.reply_to_post is not None:
             replied = await self._messages.by_post(incoming.reply_to_post)
-        addressed = incoming.addressed or incoming.place.private
-        addressed |= replied is not None and replied.role == "character"
         if missed:
-            owed = addressed and incoming.created_at >= self._oldest_owed()
+            addressed = self._attention.addressed(channel, incoming, replied)
+            owed = Owed(addressed and incoming.created_at >= self._oldest_owed())
         else:
-            always = self._casting.mode(channel) == "always"
-            owed = addressed or (always and bool(incoming.content.strip()))
+            busy = channel.id in self._lines
+            owed = await self._attention.owed(channel, incoming, replied, busy=busy)
         message = await self._messages.add_user(
             channel.id,
             author_key=incoming.author_key,
@@ -123,7 +141,8 @@ class Turns:
             created_at=incoming.created_at,
             post_id=incoming.post_id,
             reply_to=replied.id if replied is not None else None,
-            owed=owed,
+            owed=owed.reply,
+            unasked=owed.unasked,
         )
         if self._config.log.messages:
             log.info("%s in %s: %s", message.author_name, channel.name, content)
@@ -150,12 +169,27 @@ class Turns:
         if line.running and message.id in (line.running.question_id, line.running.reply_id):
             self._stop(line.running)
 
+    async def forget(self, author_key: str) -> int:
+        """Forget a person, and end replies to what they said; returns how many messages went."""
+        forgotten = await self._privacy.forget_author(author_key)
+        self.memory.forget()
+        for line in list(self._lines.values()):
+            running = line.running
+            if running is not None and await self._messages.get(running.question_id) is None:
+                self._stop(running)
+        return forgotten
+
     async def resume(self, channels: Iterable[Channel]) -> int:
         """Answer what these channels still wait for, oldest first; returns how many questions."""
         found = 0
         for channel in channels:
+            if channel.id not in self._lines:
+                await self.rewrites.restore(channel)
             for question in await self._messages.owed(channel.id, since=self._oldest_owed()):
-                found += self._line_up(question)
+                if question.unasked:  # the moment for that is past
+                    await self._messages.set_answer(question.id, "none")
+                else:
+                    found += self._line_up(question)
         return found
 
     def _oldest_owed(self) -> float:
@@ -164,7 +198,8 @@ class Turns:
 
     async def greet(self, channel: Channel, character: Character, user_name: str) -> Message | None:
         """Let `character` open a scene with its greeting; None if it has none."""
-        text = greeting_text(character, user_name)
+        own = character.id == self._casting.own(channel)
+        text = opening_text(channel, character, user_name, self._clock(), own=own)
         if not text:
             return None
         said = await self._messages.add_said(
@@ -180,6 +215,45 @@ class Turns:
             # It stays in the memory all the same: the prompt opens with the greeting anyway.
             log.warning("%s could not greet in %s: %s", character.name, channel.name, error)
         return said
+
+    def begin(
+        self,
+        channel: Channel,
+        running: Running,
+        work: Callable[[Running], Coroutine[object, object, T]],
+        *,
+        model: bool = False,
+    ) -> asyncio.Future[T]:
+        """Start `work` on what was said in `channel`; what is said meanwhile waits for its end.
+
+        With `model` it begins once the model can answer. Raises `CommandError` while a reply is
+        being written there: only one thing at a time happens in a channel.
+        """
+        if self._closed or channel.id in self._lines:
+            raise CommandError("I am in the middle of a reply here; wait for it, or stop it first.")
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        line = self._lines[channel.id] = _Line(running=running)
+
+        async def first() -> None:
+            try:
+                if model:
+                    await self._ready.wait()
+                done.set_result(await work(running))
+            except asyncio.CancelledError:
+                done.cancel()
+                raise
+            except Exception as error:  # noqa: BLE001 - raised where it is waited for
+                done.set_exception(error)
+
+        line.task = asyncio.create_task(
+            self._work(channel.id, line, first()), name=f"channel {channel.id}"
+        )
+        return done
+
+    def running(self, channel: Channel) -> Running | None:
+        """The reply that the channel is busy with."""
+        line = self._lines.get(channel.id)
+        return None if line is None else line.running
 
     def stop(self, channel: Channel) -> bool:
         """End the reply that the channel is busy with; False if there is none."""
@@ -218,6 +292,7 @@ class Turns:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        await self.keeper.close()
 
     def _lock(self, place_key: str) -> asyncio.Lock:
         lock = self._hearing.get(place_key)
@@ -244,11 +319,16 @@ class Turns:
             )
         return True
 
-    async def _work(self, channel_id: int, line: _Line) -> None:
+    async def _work(
+        self, channel_id: int, line: _Line, first: Awaitable[None] | None = None
+    ) -> None:
         """Answer the channel's questions one after the other, until none is left."""
         try:
-            await self._ready.wait()
+            if first is not None:
+                await first
+                line.running = None
             while line.waiting:
+                await self._ready.wait()
                 line.running = Running(line.waiting.popleft())
                 settled = await self._answer(channel_id, line.running)
                 if not settled and not line.running.stopped:
@@ -271,6 +351,7 @@ class Turns:
                 return True
             channel = await self._channels.by_id(channel_id)
             await self._replies.answer(channel, question, running)
+            await self._let_others_speak(channel, question, running)
         except DeliveryInterrupted as interruption:
             log.warning("The reply to message %d waits: %s", running.question_id, interruption)
             return False
@@ -282,6 +363,22 @@ class Turns:
             await self._apologise(channel, question, UNEXPECTED)
             await self._give_up(running.question_id)
         return True
+
+    async def _let_others_speak(
+        self, channel: Channel, question: Message, running: Running
+    ) -> None:
+        """Further characters of the channel may answer, too, or what one of them said."""
+        line = self._lines[channel.id]
+        choosing, spoken = self._replies.choosing, 0
+        while not running.stopped and not self._closed:
+            channel = await self._channels.by_id(channel.id)
+            named_only = bool(line.waiting)  # people who wait come first
+            found = await choosing.next(channel, question, spoken, only_named=named_only)
+            if found is None:
+                return
+            character, spoken = found
+            running = line.running = Running(question.id)
+            await self._replies.answer(channel, question, running, character)
 
     async def _apologise(
         self, channel: Channel | None, question: Message | None, sentence: str

@@ -2,6 +2,7 @@
 
 This is the only room with SQL. `Database.open` brings the file up to date by the numbered scripts
 in `migrations/` and gives one store per concept: `channels`, `messages`, `feedback`, `consent`,
-`privacy`. What a store method acknowledged survives `kill -9` and a power cut; what goes wrong with
-the file reaches the caller as a `DatabaseError`, one sentence that names what to change.
+`summaries`, `facts`, `recall`, `direction`, `privacy`. What a store method acknowledged survives
+`kill -9` and a power cut; what goes wrong with the file reaches the caller as a `DatabaseError`,
+one sentence that names what to change.
 """

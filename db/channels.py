@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
+import aiosqlite
+
+from db.cast_members import Member, members_from_json, members_to_json
 from db.connection import DatabaseError, SerialConnection
 from db.values import storable, storable_or_none, to_json
 
@@ -38,11 +41,19 @@ class Channel:
     sampling: dict[str, object]  # only what was set for this channel
     scene_start: int  # messages with a greater id belong to the present scene
     parent_key: str | None = None  # of a thread: the key of the channel that it hangs under
+    age_restricted: bool = False
+    greeting: int = 0  # with which its own character opens a scene, counted from 0
+    members: tuple[Member, ...] = ()  # further characters, those who left included
 
     @property
     def group(self) -> bool:
         """Whether several people may speak here, so that a prompt has to name them."""
         return self.kind in ("guild", "thread")
+
+    @property
+    def present(self) -> tuple[Member, ...]:
+        """The further characters who speak here now."""
+        return tuple(member for member in self.members if member.until is None)
 
 
 class Channels:
@@ -59,8 +70,9 @@ class Channels:
         name: str,
         kind: ChannelKind,
         parent_key: str | None = None,
+        age_restricted: bool = False,
     ) -> Channel:
-        """The channel `key`, created at the first sight of it; name, kind and guild are refreshed.
+        """The channel `key`, created at first sight; what its front end says is refreshed.
 
         A `parent_key` of None leaves the one that is known. Nothing is written when nothing
         changed, so it may be called for every message.
@@ -68,18 +80,24 @@ class Channels:
         key, name = storable(key), storable(name)
         guild_key, parent_key = storable_or_none(guild_key), storable_or_none(parent_key)
         channel = await self.get(key)
-        same = channel is not None and _looks(channel) == (guild_key, name, kind)
+        same = channel is not None and _looks(channel) == (
+            guild_key,
+            name,
+            kind,
+            age_restricted,
+        )
         if channel is not None and same and parent_key in (None, channel.parent_key):
             return channel
         async with self._connection.transaction() as connection:
             [row] = await connection.execute_fetchall(
-                """INSERT INTO channels (key, guild_key, name, kind, parent_key)
-                   VALUES (?, ?, ?, ?, ?)
+                """INSERT INTO channels (key, guild_key, name, kind, parent_key, age_restricted)
+                   VALUES (?, ?, ?, ?, ?, ?)
                    ON CONFLICT (key) DO UPDATE
                    SET guild_key = excluded.guild_key, name = excluded.name, kind = excluded.kind,
-                       parent_key = coalesce(excluded.parent_key, parent_key)
+                       parent_key = coalesce(excluded.parent_key, parent_key),
+                       age_restricted = excluded.age_restricted
                    RETURNING *""",
-                (key, guild_key, name, kind, parent_key),
+                (key, guild_key, name, kind, parent_key, age_restricted),
             )
         return _channel(row)
 
@@ -114,17 +132,23 @@ class Channels:
         adapter: str | Unset | None = UNSET,
         mode: str | Unset | None = UNSET,
         sampling: dict[str, object] | Unset | None = UNSET,
+        greeting: int | Unset = UNSET,
+        members: tuple[Member, ...] | Unset = UNSET,
     ) -> Channel:
         """Change the settings that are given; None goes back to the configuration's default.
 
-        `sampling` is replaced as a whole. Returns the channel as it is now.
+        `sampling` and `members` are replaced as a whole. Returns the channel as it is now.
         """
-        changes: dict[str, str | None] = {}
+        changes: dict[str, str | int | None] = {}
         for column, value in (("persona", persona), ("adapter", adapter), ("mode", mode)):
             if not isinstance(value, Unset):
                 changes[column] = storable_or_none(value)
         if not isinstance(sampling, Unset):
             changes["sampling"] = to_json(sampling or {})
+        if not isinstance(greeting, Unset):
+            changes["greeting"] = greeting
+        if not isinstance(members, Unset):
+            changes["members"] = members_to_json(members)
         if not changes:
             return await self.by_id(channel_id)
         columns = ", ".join(f"{column} = ?" for column in changes)
@@ -134,6 +158,32 @@ class Channels:
                 (*changes.values(), channel_id),
             )
             return _the_channel(list(rows), channel_id)
+
+    async def add_member(self, channel_id: int, persona: str, adapter: str | None) -> Channel:
+        """Let a further character speak here, or give one who does another adapter.
+
+        It hears what is said from now on.
+        """
+        async with self._connection.transaction() as connection:
+            channel, newest = await _channel_now(connection, channel_id)
+            if any(member.persona == persona for member in channel.present):
+                members = tuple(
+                    replace(m, adapter=adapter) if m.persona == persona and m.until is None else m
+                    for m in channel.members
+                )
+            else:
+                members = (*channel.members, Member(storable(persona), newest, None, adapter))
+            return await _set_members(connection, channel, members)
+
+    async def remove_member(self, channel_id: int, persona: str) -> Channel:
+        """A further character speaks here no more; what it said stays with those who heard it."""
+        async with self._connection.transaction() as connection:
+            channel, newest = await _channel_now(connection, channel_id)
+            members = tuple(
+                replace(m, until=newest) if m.persona == persona and m.until is None else m
+                for m in channel.members
+            )
+            return await _set_members(connection, channel, members)
 
     async def new_scene(self, channel_id: int) -> Channel:
         """Begin a new scene: what was said so far stays stored but leaves the history."""
@@ -153,13 +203,34 @@ class Channels:
             return channel
 
 
+async def _channel_now(connection: aiosqlite.Connection, channel_id: int) -> tuple[Channel, int]:
+    """The channel, and the id of what was said there last."""
+    rows = await connection.execute_fetchall("SELECT * FROM channels WHERE id = ?", (channel_id,))
+    [newest] = await connection.execute_fetchall(
+        "SELECT coalesce(max(id), 0) FROM messages WHERE channel_id = ?", (channel_id,)
+    )
+    return _the_channel(list(rows), channel_id), int(newest[0])
+
+
+async def _set_members(
+    connection: aiosqlite.Connection, channel: Channel, members: tuple[Member, ...]
+) -> Channel:
+    """Who left before the present scene is not needed any more."""
+    kept = [m for m in members if m.until is None or m.until > max(channel.scene_start, m.since)]
+    rows = await connection.execute_fetchall(
+        "UPDATE channels SET members = ? WHERE id = ? RETURNING *",
+        (members_to_json(kept), channel.id),
+    )
+    return _the_channel(list(rows), channel.id)
+
+
 def no_channel(channel_id: int) -> DatabaseError:
     """What a method says to an id that stands for no channel."""
     return DatabaseError(f"The database has no channel with the id {channel_id}.")
 
 
-def _looks(channel: Channel) -> tuple[str | None, str, ChannelKind]:
-    return channel.guild_key, channel.name, channel.kind
+def _looks(channel: Channel) -> tuple[str | None, str, ChannelKind, bool]:
+    return channel.guild_key, channel.name, channel.kind, channel.age_restricted
 
 
 def _the_channel(rows: list[sqlite3.Row], channel_id: int) -> Channel:
@@ -181,4 +252,7 @@ def _channel(row: sqlite3.Row) -> Channel:
         sampling=json.loads(row["sampling"]),
         scene_start=row["scene_start"],
         parent_key=row["parent_key"],
+        age_restricted=bool(row["age_restricted"]),
+        greeting=row["greeting"],
+        members=members_from_json(row["members"]),
     )

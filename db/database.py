@@ -10,6 +10,7 @@ from types import TracebackType
 
 import aiosqlite
 
+from db.card_homes import CardHomes
 from db.channels import Channels
 from db.connection import (
     DatabaseError,
@@ -19,11 +20,16 @@ from db.connection import (
     to_the_end,
 )
 from db.consent import Consent
+from db.direction import Direction
+from db.facts import Facts
 from db.feedback import Feedback
 from db.messages import Messages
 from db.migration import check, migrate, read_migrations
 from db.privacy import Privacy
+from db.recall import Recall
 from db.rewriting import Rewriting
+from db.speech import Speech
+from db.summaries import Summaries
 
 __all__ = ["Database", "DatabaseError"]
 
@@ -41,6 +47,12 @@ class Database:
         self.feedback = Feedback(connection)
         self.rewriting = Rewriting(connection)
         self.consent = Consent(connection)
+        self.card_homes = CardHomes(connection)
+        self.speech = Speech(connection)
+        self.summaries = Summaries(connection)
+        self.facts = Facts(connection)
+        self.recall = Recall(connection)
+        self.direction = Direction(connection)
         self.privacy = Privacy(connection)
 
     @classmethod

@@ -39,6 +39,7 @@ class Message:
     finish_reason: str | None
     place: int  # where it stands in the history: a reply at its question, all else at its own id
     post_ids: tuple[int, ...]  # Discord ids of the posts that show it, in order
+    unasked: bool = False  # of a user's message: nobody asked for the reply to it
 
 
 def message_from(row: sqlite3.Row) -> Message:
@@ -60,6 +61,7 @@ def message_from(row: sqlite3.Row) -> Message:
         state=row["state"],
         finish_reason=row["finish_reason"],
         place=row["place"],
+        unasked=bool(row["unasked"]),
         post_ids=_in_order(row["shown_by"]),
     )
 

@@ -39,8 +39,9 @@ class Messages:
         post_id: int | None = None,
         reply_to: int | None = None,
         owed: bool,
+        unasked: bool = False,
     ) -> Message:
-        """Store what a person said; `owed` if they wait for a reply.
+        """Store what a person said; `owed` if a reply follows, `unasked` if nobody waits for it.
 
         A post that is stored already is returned as it stands, and nothing is added. A `reply_to`
         that is unknown in this channel is left out.
@@ -51,8 +52,8 @@ class Messages:
             message_id = await _insert(
                 connection,
                 """INSERT INTO messages (channel_id, role, author_key, author_name, content,
-                                         created_at, answer, reply_to)
-                   VALUES (?, 'user', ?, ?, ?, ?, ?,
+                                         created_at, answer, unasked, reply_to)
+                   VALUES (?, 'user', ?, ?, ?, ?, ?, ?,
                            (SELECT id FROM messages WHERE id = ? AND channel_id = ?))""",
                 (
                     channel_id,
@@ -61,6 +62,7 @@ class Messages:
                     storable(content),
                     created_at,
                     "owed" if owed else "none",
+                    unasked,
                     reply_to,
                     channel_id,
                 ),

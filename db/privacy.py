@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from db.connection import SerialConnection
 from db.consent import WITHDRAW_DIRECT_MESSAGES
 from db.message_record import SELECT_MESSAGE, message_from
+from db.recall import Recall
 from db.values import storable
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """How much is held of a person."""
+    """How much is held of a person; `kept`: facts, notes, lore and summaries that they gave."""
 
     messages: int
     votes: int
+    kept: int = 0
 
 
 class Privacy:
@@ -28,13 +30,14 @@ class Privacy:
     async def held_of(self, author_key: str) -> Held:
         """How much is held of a person."""
         author_key = storable(author_key)
-        [row] = await self._connection.rows(COUNTED, (author_key, author_key))
-        return Held(messages=row["messages"], votes=row["votes"])
+        [row] = await self._connection.rows(COUNTED, (author_key,) * 6)
+        return Held(messages=row["messages"], votes=row["votes"], kept=row["kept"])
 
     async def forget_author(self, author_key: str) -> int:
         """Delete what is held of a person and return how many messages there were.
 
-        Their messages and votes go, what they agreed to, and their name on direct messages.
+        Their messages and votes go, what they agreed to, and their name on direct messages; so do
+        the facts, notes and lore that they gave, and every summary in a channel where they spoke.
         Replies to them stay, as the character's own words, but no longer say whom they answered;
         variants of such replies that are not shown go too. What they decided for a server as its
         administrator stays in force without their name. One thing is kept: that they opted out of
@@ -53,6 +56,8 @@ class Privacy:
                 (author_key,),
             )
             count = len(list(deleted))
+        if count:
+            await Recall(self._connection).scrub()
         await self._connection.empty_log()
         return count
 
@@ -62,8 +67,10 @@ class Privacy:
         {"author_key", "messages": [{"channel", "channel_name", "author_name", "content",
         "created_at", "edited_at", "post_ids"}, …], "votes": [{"channel", "channel_name", "reply",
         "liked", "created_at"}, …], "consent": {"training": true, false or null, "decided_at",
-        "servers": [{"server", "allowed", "decided_at"}, …]}}. Times are Unix seconds in UTC. All of
-        one moment: nothing is written in between.
+        "servers": [{"server", "allowed", "decided_at"}, …]}, "facts": [{"channel", "persona",
+        "text", "pinned", "created_at"}, …], "notes" and "lore" and "summaries": [{"channel", …,
+        "text", "written_at"}, …]}. Times are Unix seconds in UTC. All of one moment: nothing is
+        written in between.
         """
         author_key = storable(author_key)
         async with self._connection.transaction() as connection:
@@ -71,6 +78,10 @@ class Privacy:
             votes = await connection.execute_fetchall(VOTES, (author_key,))
             own_word = await connection.execute_fetchall(OWN_WORD, (author_key,))
             servers = await connection.execute_fetchall(SERVERS, (author_key,))
+            kept = {
+                name: [dict(row) for row in await connection.execute_fetchall(query, (author_key,))]
+                for name, query in KEPT.items()
+            }
         training: dict[str, object] = {"training": None, "decided_at": None}
         for row in own_word:
             training = {"training": bool(row["allowed"]), "decided_at": row["decided_at"]}
@@ -82,12 +93,17 @@ class Privacy:
                 **training,
                 "servers": [{**dict(row), "allowed": bool(row["allowed"])} for row in servers],
             },
+            **kept,
         }
 
 
 COUNTED = """
     SELECT (SELECT count(*) FROM messages WHERE author_key = ? AND role = 'user') AS messages,
-           (SELECT count(*) FROM votes WHERE voter_key = ?) AS votes"""
+           (SELECT count(*) FROM votes WHERE voter_key = ?) AS votes,
+           (SELECT count(*) FROM facts WHERE author_key = ?)
+           + (SELECT count(*) FROM author_notes WHERE written_by = ?)
+           + (SELECT count(*) FROM lore WHERE written_by = ?)
+           + (SELECT count(*) FROM summaries WHERE fixed_by = ?) AS kept"""
 MESSAGES = f"""
     SELECT said.*, c.key AS channel_key, c.name AS channel_name
     FROM ({SELECT_MESSAGE} WHERE m.author_key = ? AND m.role = 'user') AS said
@@ -104,7 +120,32 @@ OWN_WORD = "SELECT allowed, decided_at FROM author_consent WHERE author_key = ?"
 SERVERS = """
     SELECT guild_key AS server, allowed, decided_at FROM server_consent
     WHERE decided_by = ? ORDER BY guild_key"""
+KEPT = {
+    "facts": """
+    SELECT c.key AS channel, f.persona, f.text, f.pinned, f.created_at
+    FROM facts AS f JOIN channels AS c ON c.id = f.channel_id WHERE f.author_key = ?
+    ORDER BY f.id""",
+    "notes": """
+    SELECT c.key AS channel, n.persona, n.text, n.depth, n.written_at
+    FROM author_notes AS n JOIN channels AS c ON c.id = n.channel_id WHERE n.written_by = ?
+    ORDER BY n.channel_id, n.persona""",
+    "lore": """
+    SELECT c.key AS channel, l.keys, l.text, l.written_at
+    FROM lore AS l JOIN channels AS c ON c.id = l.channel_id WHERE l.written_by = ?
+    ORDER BY l.id""",
+    "summaries": """
+    SELECT c.key AS channel, s.persona, s.fixed AS text, s.written_at
+    FROM summaries AS s JOIN channels AS c ON c.id = s.channel_id WHERE s.fixed_by = ?
+    ORDER BY s.channel_id, s.persona""",
+}
 BEFORE_THEIR_MESSAGES = (
+    # What is summed up may be theirs, whoever put it into words.
+    """DELETE FROM summaries WHERE channel_id IN
+       (SELECT channel_id FROM messages WHERE author_key = ? AND role = 'user')""",
+    "DELETE FROM summaries WHERE fixed_by = ?",
+    "DELETE FROM facts WHERE author_key = ?",
+    "DELETE FROM author_notes WHERE written_by = ?",
+    "DELETE FROM lore WHERE written_by = ?",
     # A direct message is named after the person.
     """UPDATE channels SET name = 'direct message' WHERE kind = 'dm' AND id IN
        (SELECT channel_id FROM messages WHERE author_key = ? AND role = 'user')""",

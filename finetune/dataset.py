@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.errors import InputError
 from inference.prompt_format import PromptFormat
 from inference.types import Message
 
@@ -77,8 +78,10 @@ class Encoder:
         """`end_ids`: the tokens at which the engine ends a reply; `cutoff_len`: in tokens.
 
         `train_on_inputs` labels all that a taught reply stands behind as well; without
-        `add_eos_token` no reply is taught to end.
+        `add_eos_token` no reply is taught to end. Raises `InputError` for a template that has no
+        place for the reply.
         """
+        check_place_for_reply(prompt_format)
         self._train_on_inputs = train_on_inputs
         self._add_eos_token = add_eos_token
         self._format = prompt_format
@@ -198,6 +201,36 @@ class Encoder:
     def _tokenize(self, text: str, **options: bool) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False, **options)["input_ids"]
         return ids
+
+
+def check_place_for_reply(prompt_format: PromptFormat) -> None:
+    """Raises `InputError` if the template drops replies, or its prompts end before the reply's turn.
+
+    Nothing could be learnt from the first; the second would teach the model to write the turn's
+    heading. What a template puts between prompt and reply of its own accord (`<think></think>`) and
+    templates whose prompts end at the reply by themselves (Llama 2) are as they should be.
+    """
+    question = [Message(role="user", content="Quillwort?")]
+    answer = Message(role="assistant", content="Saxifrage")
+    remedy = (
+        "choose another with prompt_template_name, or mend the chat template of the model's"
+        " tokenizer."
+    )
+    whole = prompt_format.render([*question, answer], reply=False)
+    before, found, _ = whole.rpartition(answer.content)
+    if not found:
+        raise InputError(
+            f"The prompt template {prompt_format.name!r} has no place for the reply: it leaves out"
+            f" what the assistant says; {remedy}"
+        )
+    prompt = prompt_format.render(question)
+    opens = prompt != prompt_format.render(question, reply=False)
+    started = prompt.rstrip()
+    if not opens and before.startswith(started) and before.removeprefix(started).strip():
+        raise InputError(
+            f"The prompt template {prompt_format.name!r} has no place for the reply: its prompt"
+            f" ends before the assistant's turn, with or without add_generation_prompt; {remedy}"
+        )
 
 
 def data_hash(examples: Iterable[Example]) -> str:

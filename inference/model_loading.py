@@ -204,7 +204,8 @@ def end_of_turn_ids(
     # What the template writes right after a reply; only a special token can end a turn by itself.
     chat = [Message(role="user", content="a"), Message(role="assistant", content="b")]
     text = prompt_format.render(chat, reply=False)
-    after = tokenizer(text[text.rindex("b") + 1 :].lstrip(), add_special_tokens=False)["input_ids"]
+    said, _, rest = text.rpartition("b")  # a template may leave replies out
+    after = tokenizer(rest.lstrip(), add_special_tokens=False)["input_ids"] if said else []
     if after and after[0] in tokenizer.all_special_ids:
         ids.add(after[0])
     return frozenset(ids)

@@ -3,6 +3,7 @@
 Each level keeps a virtual token counter per key (VTC, Sheng et al. 2024): the tokens that the key
 has been served. The waiting key with the smallest counter is next. A key that comes back after a
 pause starts at the smallest counter of those waiting, so nobody saves up a claim by being silent.
+Requests in the background come after all others.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ class FairQueue:
             yield waiting.pop(request_id)[0]
         served = self._served.copy()
         while waiting:
-            request, keys = _next(list(waiting.values()), served)
+            awaited = [entry for entry in waiting.values() if not entry[0].background]
+            request, keys = _next(awaited or list(waiting.values()), served)
             del waiting[request.id]
             served.add(keys, _ASSUMED_TOKENS)
             yield request

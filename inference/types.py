@@ -138,11 +138,13 @@ class GenerationRequest(Frozen):
     `channel` and `user` are opaque keys: fairness is counted over them, and `channel` also says
     where a prefix may be found again. `continues`: the last message is the assistant's and was cut
     off; the reply goes on right where it ends. Only for models whose info says that they can.
+    `background`: nobody waits for it, so it is begun only when no other request waits.
     """
 
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     messages: tuple[Message, ...] = Field(min_length=1)
     continues: bool = False
+    background: bool = False
     adapter: str = "default"
     sampling: Sampling = Sampling()
     guild: str = ""

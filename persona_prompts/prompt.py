@@ -16,7 +16,7 @@ the chat stands there in brackets, as a line of the user's side.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import regex
@@ -77,7 +77,8 @@ class Prompt:
     would begin to speak. `names` are the character's and those of everybody present, which may be
     said again and again. `tokens` is what the prompt costs at most, overheads included. `dropped`
     says how many lines of the history did not fit. `lore` are the entries that the prompt holds,
-    `dropped_lore` those that it should hold and the reason why not.
+    `dropped_lore` those that it should hold and the reason why not. `remembers`: the memory and the
+    notes are in it.
     """
 
     messages: tuple[PromptMessage, ...]
@@ -87,6 +88,7 @@ class Prompt:
     lore: tuple[ActiveEntry, ...] = ()
     dropped_lore: tuple[Dropped, ...] = ()
     names: tuple[str, ...] = ()
+    remembers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,18 @@ class _Planning:
     notes: tuple[Note, ...]
     room: int
     cost: Count
+    memory: str = ""
+
+    def system(self, lore: Sequence[ActiveEntry], *, examples: bool = False) -> str:
+        """The system message; the memory closes it, so that what never changes stands before."""
+        text = system_text(
+            self.character, self.user, examples=examples, scene=self.scene, lore=lore
+        )
+        return f"{text}\n\n{self.memory}" if self.memory else text
 
     def plan(self, lore: Sequence[ActiveEntry]) -> _Plan | None:
         """The most of the history that fits beside `lore`; None if not even the newest message."""
-        system = system_text(self.character, self.user, scene=self.scene, lore=lore)
+        system = self.system(lore)
         system_cost = self.cost(system)
         room = self.room - system_cost
         at_depth = (Note(entry.text, entry.depth) for entry in lore if entry.depth is not None)
@@ -150,6 +160,8 @@ def build_prompt(
     notes: Sequence[Note] = (),
     scene: Scene = _NO_SCENE,
     greeting: int = 0,
+    memory: str = "",
+    begun: bool = False,
 ) -> Prompt:
     """The prompt for the character's next reply to `history` (oldest first).
 
@@ -162,19 +174,21 @@ def build_prompt(
 
     `lore` is what `lorebook.activation.activate` found, `notes` remarks between the messages.
     `scene` is what macros draw on; as long as it stays, so does the prompt's beginning. `greeting`
-    is the index of the greeting that opens a history without one.
+    is the index of the greeting that opens a history without one. `memory` is what the character
+    knows besides (`remembered.memory_text`). `begun`: more was said before `history`, so that no
+    greeting belongs there.
 
     What does not fit falls out in this order: the example dialogues; lore that says of itself that
     it may; the oldest turns, each whole, the greeting first; of what was said since the last reply,
-    the oldest lines; the middle of the newest message; other lore, the lowest rank first. Raises
-    `PromptTooLong` when not even that leaves room beside the character.
+    the oldest lines; the middle of the newest message; other lore, the lowest rank first; memory
+    and notes. Raises `PromptTooLong` when not even that leaves room beside the character.
     """
     user = speaker_name(user_name, taken=character.called)
     history = without_unasked_introductions(history, (character.name, *character.aliases))
     speakers = [speaker_name(line.speaker, taken=character.called) for line in history]
     said = said_lines(history, speakers, group=group)
     opening = greeting_text(character, user, greeting, scene=scene, group=group)
-    if opening and not (said and said[0][0]):  # the character did not speak first yet
+    if opening and not begun and not (said and said[0][0]):  # the character did not speak first yet
         said = [(True, Said(opening, stored=False)), *said]
     turns = turns_of(said)
 
@@ -183,13 +197,18 @@ def build_prompt(
         return count(content) + message_overhead
 
     room = context_tokens - reply_tokens - prompt_overhead
-    planning = _Planning(character, user, scene, turns, tuple(notes), room, cost)
+    planning = _Planning(
+        character, user, scene, turns, tuple(notes), room, cost, clean_text(memory)
+    )
     plan, kept_lore = _planned(planning, lore.entries)
+    if plan is None:
+        planning = replace(planning, memory="", notes=())
+        plan, kept_lore = _planned(planning, ())
     if plan is None:
         raise PromptTooLong(_too_long(character, context_tokens, reply_tokens))
     system, tokens = plan.system, plan.cost
     if character.examples and plan.kept == turns:
-        longer = system_text(character, user, examples=True, scene=scene, lore=kept_lore)
+        longer = planning.system(kept_lore, examples=True)
         longer_cost = cost(longer)
         if longer_cost + plan.used <= room:
             system, tokens = longer, longer_cost + plan.used
@@ -209,6 +228,7 @@ def build_prompt(
         lore=tuple(kept_lore),
         dropped_lore=lore.dropped + lost,
         names=tuple(dict.fromkeys((character.name, *character.aliases, *others))),
+        remembers=bool(planning.memory or planning.notes),
     )
 
 

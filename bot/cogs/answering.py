@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING
 
 import discord
 from discord import app_commands
 
-from bot.commands import Answer, Suggestion
+from bot.answers import Answer, Attachment, Suggestion
+from bot.cogs.sheets import embed_of
 from bot.errors import CommandError
 from bot.hearing import place_of
 from bot.incoming import Place
@@ -18,7 +21,7 @@ from bot.splitting import split
 if TYPE_CHECKING:
     from bot.client import TroupeBot
 
-_PATIENCE_SECONDS = 1.5  # Discord gives up after three
+PATIENCE_SECONDS = 1.5  # Discord gives up after three
 _MOST_CHOICES = 25
 _CHOICE_LENGTH = 100
 
@@ -32,21 +35,42 @@ async def answer(
     Discord wants to know at that moment, and a failure is nobody else's business.
     """
     task = asyncio.ensure_future(work)
-    await asyncio.wait([task], timeout=_PATIENCE_SECONDS)
+    await asyncio.wait([task], timeout=PATIENCE_SECONDS)
     if not task.done():
         await interaction.response.defer(ephemeral=True, thinking=True)
     result = await task
-    first, *others = split(result.text) or ["There is nothing."]
+    text = result.text if result.sheet is None else result.sheet.lead
+    first, *others = split(text) or ["" if result.sheet is not None else "There is nothing."]
     hidden = not result.public
+    file: discord.File = discord.utils.MISSING
+    embed: discord.Embed = discord.utils.MISSING
+    if result.sheet is not None:
+        embed, picture = embed_of(result.sheet)
+        file = picture or discord.utils.MISSING
+    if result.file is not None:
+        file = await asyncio.to_thread(_fitting, result.file, interaction.filesize_limit)
     if interaction.response.is_done():
-        await interaction.followup.send(first, ephemeral=True)
+        await interaction.followup.send(first, file=file, embed=embed, ephemeral=True)
     else:
-        await interaction.response.send_message(first, ephemeral=hidden)
+        await interaction.response.send_message(first, file=file, embed=embed, ephemeral=hidden)
     for text in others:
         await interaction.followup.send(text, ephemeral=hidden)
     if result.enters is not None:
         commands = interaction.client.behind.commands
         await commands.greet(place(interaction), result.enters, interaction.user.display_name)
+
+
+def _fitting(attachment: Attachment, most: int) -> discord.File:
+    """The file as Discord takes it, packed where it is longer than `most` bytes."""
+    name, content = attachment.name, attachment.content
+    if len(content) > most:
+        name, content = f"{name}.gz", gzip.compress(content)
+    if len(content) > most:
+        raise CommandError(
+            f"The file has {len(content) >> 20} MiB even when packed, and Discord takes"
+            f" {most >> 20} MiB here; ask whoever runs me for it."
+        )
+    return discord.File(io.BytesIO(content), filename=name)
 
 
 def place(interaction: discord.Interaction[TroupeBot]) -> Place:
@@ -61,11 +85,17 @@ def require_switching(interaction: discord.Interaction[TroupeBot]) -> None:
 
     In a direct message both sides are alone, so everybody may.
     """
-    permission = interaction.client.behind.config.discord.switch_permission
-    if interaction.guild_id is None or getattr(interaction.permissions, permission):
+    if may_switch(interaction):
         return
+    permission = interaction.client.behind.config.discord.switch_permission
     name = permission.replace("_", " ").title()
     raise CommandError(f"Switching needs the permission {name} in this channel.")
+
+
+def may_switch(interaction: discord.Interaction[TroupeBot]) -> bool:
+    """Whether the user may change the channel's settings."""
+    permission = interaction.client.behind.config.discord.switch_permission
+    return interaction.guild_id is None or bool(getattr(interaction.permissions, permission))
 
 
 def choices(suggestions: Iterable[Suggestion]) -> list[app_commands.Choice[str]]:

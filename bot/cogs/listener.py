@@ -38,12 +38,23 @@ class Listener(commands.Cog):
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         message = payload.message
         # Discord also tells of an edit when it has fetched the preview of a link.
-        if message.edited_at is None or not self._bot.hearing.is_heard(message):
+        if message.edited_at is None:
+            return
+        if message.webhook_id is not None and self._bot.hearing.is_mine(message):
+            await self._webhook_edited(message)
+            return
+        if not self._bot.hearing.is_heard(message):
             return
         await self._bot.catch_up.done(payload.channel_id, payload.guild_id)
         place = self._bot.hearing.place(message)
         incoming = self._bot.hearing.incoming(message, place)
         await self._turns.edited(incoming, message.edited_at.timestamp())
+
+    async def _webhook_edited(self, message: discord.Message) -> None:
+        """An edit of a character's post: the bot's own, or by who else holds the webhook."""
+        if not self._bot.stage.posts.is_own_edit(message.id, message.content):
+            controls = self._bot.behind.commands.controls
+            await controls.changed_elsewhere(message.id, message.content)
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:

@@ -81,7 +81,10 @@ def _votes(dialogue: Dialogue, windows: Windows) -> Iterator[Vote]:
 
 
 def _unwanted(dialogue: Dialogue, windows: Windows) -> Iterator[Unwanted]:
-    """Introductions nobody asked for, and what the character had said before, as it was logged."""
+    """Introductions nobody asked for, and what the character had said before, as it was logged.
+
+    Said before is what stands in an earlier reply, and what the reply itself says again.
+    """
     names = dialogue.names
     logged = replace(dialogue, said=tuple(said.as_logged for said in dialogue.said))
     earlier: set[Ngram] = set()
@@ -91,7 +94,10 @@ def _unwanted(dialogue: Dialogue, windows: Windows) -> Iterator[Unwanted]:
             continue
         questions = asked(logged, at)
         if questions and said.finish != "error":
-            spans = list(repeated_spans(text, earlier, "\n".join(questions)))
+            spans = [
+                *repeated_spans(text, earlier, "\n".join(questions)),
+                *spans_said_again(text),
+            ]
             if not any(elicits(question, names) for question in questions):
                 spans += introductions(text, names)
             prompt = windows.prompt(logged, at) if spans else None
@@ -108,6 +114,17 @@ def repeated_spans(reply: str, earlier: set[Ngram], question: str) -> Iterator[S
     for at, gram in enumerate(ngrams(tokens)):
         if gram in earlier and gram not in given:
             yield places[at][0], places[at + NGRAM - 1][1]
+
+
+def spans_said_again(reply: str) -> Iterator[Span]:
+    """Where 4-grams stand that the reply has said already, as SR4 counts them."""
+    tokens = words(reply)
+    places = word_spans(reply, tokens)
+    said: set[Ngram] = set()
+    for at, gram in enumerate(ngrams(tokens)):
+        if gram in said:
+            yield places[at][0], places[at + NGRAM - 1][1]
+        said.add(gram)
 
 
 def word_spans(text: str, tokens: Sequence[str]) -> list[Span]:

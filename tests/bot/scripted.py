@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,6 +135,13 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.002)
 
 
+async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
+    """Wait for something that has to be asked for."""
+    async with asyncio.timeout(5):
+        while not await condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 async def _first(*waits: object) -> None:
     tasks = [asyncio.ensure_future(wait) for wait in waits]  # type: ignore[call-overload]
     try:
@@ -152,6 +159,8 @@ class Shown:
     updates: list[str] = field(default_factory=list)
     notices: list[tuple[str, str]] = field(default_factory=list)
     said: list[tuple[str, str]] = field(default_factory=list)
+    changed: list[tuple[str, str]] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
 
 
 class ScriptedStage:
@@ -163,7 +172,7 @@ class ScriptedStage:
         self.next_post = 9000
         self.attempts = 0
 
-    def delivery(self, channel: Channel, question: Message, record: ReplyRecord) -> Delivery:
+    def delivery(self, channel: Channel, question: Message | None, record: ReplyRecord) -> Delivery:
         return _ScriptedDelivery(self, channel, record)
 
     async def notice(self, channel: Channel, question: Message, sentence: str) -> None:
@@ -175,6 +184,16 @@ class ScriptedStage:
         if self.broken is not None:
             raise self.broken
         self.shown.said.append((channel.key, text))
+
+    async def show(self, channel: Channel, record: ReplyRecord, text: str) -> None:
+        if self.broken is not None:
+            raise self.broken
+        self.shown.changed.append((channel.key, text))
+
+    async def remove(self, channel: Channel, posts: tuple[int, ...]) -> None:
+        if self.broken is not None:
+            raise self.broken
+        self.shown.removed.extend(posts)
 
 
 class _ScriptedDelivery:

@@ -16,6 +16,11 @@ from persona_prompts.character import CharacterError
 from tests.bot.conftest import GENERAL, MARKET, Scene
 from tests.bot.scripted import INFO, words
 
+PERSONA = (
+    "The command is /persona list or show [NAME] or set NAME [greeting:N] or /persona import"
+    " FILE|URL [as ID] [replace] or export NAME [FORMAT] or create or edit NAME."
+)
+
 
 def publish(scene: Scene, name: str, fingerprint: str = INFO.fingerprint) -> None:
     """A finished adapter, as training would publish it; its weights are never read here."""
@@ -167,8 +172,8 @@ async def test_reset_forgets_the_scene_and_deletes_nothing(scene: Scene) -> None
     [
         ("/", "There is no command /; /help lists them."),
         ("/sing", "There is no command /sing; /help lists them."),
-        ("/persona", "The command is /persona list or show [NAME] or set NAME."),
-        ("/persona set", "The command is /persona list or show [NAME] or set NAME."),
+        ("/persona", PERSONA),
+        ("/persona set", PERSONA),
         ("/settings set temperature", "The command is /settings show or set NAME VALUE."),
         ("/reset now", "The command is /reset."),
     ],

@@ -220,3 +220,42 @@ async def test_a_reply_that_begins_again_is_shown_again(at_prompt: Talk) -> None
     at_prompt.client.scripts.append(Script(["Old", "New", " text"], restart_at=1))
     shown = await at_prompt.run("hello\r/quit\r")
     assert shown.endswith(f"{NAME}: Old\n{NAME}: New text\n")
+
+
+def test_replies_can_be_changed_line_by_line(tmp_path: Path) -> None:
+    lines = [
+        "hello",
+        "/regenerate",
+        "/swipe previous",
+        "/swipe previous",
+        "/continue",
+        "/good",
+        "/edit Said otherwise.",
+        "/say And this.",
+        "/undo",
+        "/bad",
+        "/rewind 1",
+        "/undo",
+        "/rewind",
+    ]
+    scripts = '["First.", "Second.", "More."]'
+    done = piped(tmp_path, "\n".join(lines).encode(), scripts)
+    assert done.stdout.decode().splitlines() == [
+        f"{NAME}: First.",
+        f"{NAME}: Second.",
+        f"{NAME}: First.",
+        "Version 1 of 2.",
+        "There is no earlier version.",
+        f"{NAME}: First. More.",
+        "👍 noted.",
+        f"{NAME}: Said otherwise.",
+        "Edited.",
+        f"{NAME}: And this.",
+        f"{NAME} has said it.",
+        "Taken back: “And this.”",
+        "👎 noted.",
+        "2 messages are taken back: nothing is remembered from “hello” on.",
+        "No character has said anything here yet.",
+        "The command is /rewind N.",
+    ]
+    assert done.returncode == 0

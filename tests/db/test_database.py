@@ -277,7 +277,7 @@ import asyncio, resource, sys
 from pathlib import Path
 from db.database import Database, DatabaseError
 async def main():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))
     stored = 0
     try:
         async with await Database.open(Path(sys.argv[1])) as database:

@@ -13,6 +13,7 @@ from db.privacy import Held
 from tests.db.conftest import answer, ask, begin
 
 SECRET = "the-goat-is-called-Balthasar"
+NOTHING_KEPT: dict[str, object] = {"facts": [], "notes": [], "lore": [], "summaries": []}
 
 
 def bytes_on_disk(file: Path) -> bytes:
@@ -98,6 +99,7 @@ async def test_the_export_holds_all_of_one_person_as_json(
         "messages": [],
         "votes": [],
         "consent": {"training": None, "decided_at": None, "servers": []},
+        **NOTHING_KEPT,
     }
 
 
@@ -156,6 +158,7 @@ async def test_a_forgotten_person_stays_opted_out_and_nothing_more_is_known(
         "messages": [],
         "votes": [],
         "consent": {"training": False, "decided_at": None, "servers": []},
+        **NOTHING_KEPT,
     }
 
 

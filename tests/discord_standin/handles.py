@@ -227,6 +227,17 @@ class ChannelHandle:
         self._stage.broadcast.webhooks_changed(self.state)
         return webhook
 
+    def delete_webhooks(self) -> None:
+        """Somebody removes every webhook of this channel; what they posted stays."""
+        for webhook in self.webhooks:
+            del self._stage.world.webhooks[webhook.id]
+        self._stage.broadcast.webhooks_changed(self.state)
+
+    def edit_by_webhook(self, message: Message, content: str) -> None:
+        """Another program that holds the webhook of this post edits it."""
+        assert message.webhook_id is not None, f"{message} is no webhook's"
+        self._stage.posting.edit(message, {"content": content})
+
     def delete(self) -> None:
         """Removes the channel (and its threads), as an admin does."""
         for thread in list(self._stage.world.threads_of(self.state)):
@@ -285,6 +296,10 @@ class GuildHandle:
         self.state.channels[channel.id] = channel
         self._stage.broadcast.channel("CHANNEL_CREATE", channel)
         return self._handles.channel(channel)
+
+    def set_updates_channel(self, channel: ChannelHandle) -> None:
+        """Where moderators get notices; before the bot connects."""
+        self.state.updates_channel_id = channel.id
 
     def add_role(self, name: str, permissions: PermissionsLike = 0) -> Role:
         role = self._stage.world.add_role(self.state, name, permission_bits(permissions))

@@ -194,7 +194,9 @@ class Payloads:
             "system_channel_id": None,
             "system_channel_flags": 0,
             "rules_channel_id": None,
-            "public_updates_channel_id": None,
+            "public_updates_channel_id": (
+                str(guild.updates_channel_id) if guild.updates_channel_id else None
+            ),
             "description": None,
             "banner": None,
             "premium_tier": 0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from aiohttp import web
 
 from .bodies import Upload
@@ -64,10 +66,15 @@ async def create_webhook(call: Call) -> web.Response:
     if sum(hook.channel is channel for hook in _webhooks(call)) >= MAX_PER_CHANNEL:
         raise ApiError(400, 30007, f"Maximum number of webhooks reached ({MAX_PER_CHANNEL})")
     world = call.stage.world
-    avatar = "0" * 32 if call.json.get("avatar") else None
+    avatar = _hash(call.json.get("avatar"))
     webhook = world.add_webhook(channel, name.strip(), world.bot, avatar)
     call.stage.broadcast.webhooks_changed(channel)
     return answer(webhook_json(webhook))
+
+
+def _hash(avatar: object) -> str | None:
+    """What Discord calls a picture, given as a data URI: the same for the same picture."""
+    return hashlib.md5(str(avatar).encode()).hexdigest() if avatar else None
 
 
 def _webhook(call: Call) -> Webhook:
@@ -89,7 +96,7 @@ async def edit_webhook(call: Call) -> web.Response:
         check_webhook_name(call.json["name"], "name")
         webhook.name = call.json["name"].strip()
     if "avatar" in call.json:
-        webhook.avatar = "0" * 32 if call.json["avatar"] else None
+        webhook.avatar = _hash(call.json["avatar"])
     if call.json.get("channel_id") and "token" not in call.request.match_info:
         webhook.channel = call.stage.world.channel(call.json["channel_id"])
     call.stage.broadcast.webhooks_changed(webhook.channel)

@@ -291,6 +291,8 @@ class Guild:
     joined_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     locale: str = "en-US"
     available: bool = True
+    #: Where Discord, and bots, tell moderators what concerns them.
+    updates_channel_id: int | None = None
 
     def __post_init__(self) -> None:
         # @everyone is a role whose id is the guild's.

@@ -111,8 +111,18 @@ async def mention(world: World, channel: ChannelHandle, text: str) -> Message:
 async def ask(world: World, channel: ChannelHandle, text: str) -> Message:
     """Mention the bot and wait until its reply is remembered as finished; returns the reply."""
     question = await mention(world, channel, text)
-    await finished(world, question)
-    return await channel.wait_message(by=world.discord.bot_user, after=question)
+    reply = await finished(world, question)
+    # The greeting of a character that was just chosen may come behind the question, too.
+    return await channel.wait_message(
+        where=lambda post: post.id == reply.post_ids[0], after=question
+    )
+
+
+async def shown(channel: ChannelHandle, question: Message, wait_seconds: float = 5.0) -> Message:
+    """The first post of a character behind `question`."""
+    return await channel.wait_message(
+        where=lambda post: post.webhook_id is not None, after=question, timeout=wait_seconds
+    )
 
 
 async def finished(world: World, question: Message) -> db.messages.Message:

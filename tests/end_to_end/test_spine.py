@@ -11,7 +11,7 @@ from db.database import Database
 from inference.adapters import AdapterRegistry
 from inference.model_loading import LoadedModel
 from tests.conftest import REPOSITORY, MakeAdapter
-from tests.end_to_end.conftest import World, ask, finished, mention, replies_to
+from tests.end_to_end.conftest import World, ask, finished, mention, replies_to, shown
 
 
 async def test_two_channels_with_their_own_character_and_adapter_survive_a_kill(
@@ -36,7 +36,7 @@ async def test_two_channels_with_their_own_character_and_adapter_survive_a_kill(
         long = await world.alice.slash(harbour, "settings set", name="max_new_tokens", value="400")
         await long.wait_response()
         question = await mention(world, harbour, "Tell me the whole story of your life.")
-        half = await harbour.wait_message(by=world.discord.bot_user, after=question, timeout=60)
+        half = await shown(harbour, question, wait_seconds=60)
         process.kill()
         await process.wait()
     async with await Database.open(world.data / "troupe.sqlite3") as database:
@@ -50,9 +50,9 @@ async def test_two_channels_with_their_own_character_and_adapter_survive_a_kill(
         assert asked is not None
         assert asked.answer == "owed"
         assert asked.content == "Tell me the whole story of your life."
-        shown = await database.messages.by_post(half.id)
-        if shown is not None:  # else killed between Discord's answer and the note of it
-            assert shown.content.startswith(half.content)
+        broken_off = await database.messages.by_post(half.id)
+        if broken_off is not None:  # else killed between Discord's answer and the note of it
+            assert broken_off.content.startswith(half.content)
     async with world.bot():
         final = await finished(world, question)
         everything = [m for m in harbour.messages if m.id > question.id]

@@ -34,6 +34,16 @@ def test_a_busy_guild_does_not_hold_up_a_quiet_one() -> None:
     assert _drain(queue).index(quiet) <= 1
 
 
+def test_what_nobody_waits_for_comes_after_everything_else() -> None:
+    queue = FairQueue(64, 64)
+    work = _request("quiet", "a", "").model_copy(update={"background": True})
+    queue.push(work)
+    for _ in range(3):
+        queue.push(_request("busy", "b", "u"))
+    assert queue.place(work.id) == 4
+    assert _drain(queue)[-1] == work
+
+
 def test_channels_of_a_guild_and_users_of_a_channel_take_turns() -> None:
     queue = FairQueue(64, 64)
     for _ in range(4):

@@ -89,3 +89,11 @@ def test_what_looked_like_a_stop_string_is_shown_at_the_end() -> None:
 def test_special_tokens_are_not_text(embedded: LoadedModel) -> None:
     stream = _decode(embedded)
     assert stream.push(2) + stream.finish() == ""
+
+
+def test_a_text_that_goes_on_keeps_the_white_space_it_begins_with(embedded: LoadedModel) -> None:
+    before, more = _ids(embedded, "It was dark"), _ids(embedded, " and stormy.")
+    stream = TextStream(lambda ids: _text(embedded, ids), after=before)
+    assert "".join(map(stream.push, more)) + stream.finish() == " and stormy."
+    fresh = _decode(embedded)
+    assert "".join(map(fresh.push, more)) + fresh.finish() == "and stormy."

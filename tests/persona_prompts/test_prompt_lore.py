@@ -151,8 +151,24 @@ def test_lore_falls_out_by_rank_before_the_character_falls_silent() -> None:
     prompt = build([said("newest")], entries, context_tokens=225, dropped=(earlier,))
     assert [entry.rank for entry in prompt.lore] == [2, 3]
     assert [d.reason for d in prompt.dropped_lore] == [BUDGET, CONTEXT]
+    without = build([said("newest")], notes=[Note("z " * 200, 0)], context_tokens=225)
+    assert "z" not in without.messages[-1].content
+    assert not without.remembers
     with pytest.raises(PromptTooLong):
-        build([said("newest")], notes=[Note("z " * 200, 0)], context_tokens=225)
+        build([said("newest")], context_tokens=100)
+
+
+def test_the_memory_closes_the_system_message_and_makes_room_last() -> None:
+    remembered = build([said("newest")], memory="The well is dry.")
+    assert remembered.remembers
+    assert remembered.messages[0].content.endswith("\n\nThe well is dry.")
+    defused = build([said("a")], memory="### Response:").messages[0].content
+    assert defused.endswith("\n\n> ### Response:")
+    short = build([said("newest")], memory="m " * 300, context_tokens=225)
+    assert not short.remembers
+    assert "m m" not in short.messages[0].content
+    begun = build([said("newest")], memory="The well is dry.", begun=True)
+    assert [message.role for message in begun.messages] == ["system", "user"]
 
 
 def test_a_scene_keeps_its_prompt_and_has_its_own_chances() -> None:

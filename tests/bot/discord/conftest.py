@@ -14,7 +14,7 @@ from bot.client import TroupeBot, point_at, serve
 from bot.delivery import DiscordStage
 from bot.startup import Company, company
 from config import Config, DiscordSettings
-from tests.bot.scripted import ScriptedClient
+from tests.bot.scripted import ScriptedClient, eventually
 from tests.discord_standin import Actor, ChannelHandle, DiscordStandIn, GuildHandle, Message
 
 
@@ -39,7 +39,7 @@ class Town:
     async def bot(self, client: ScriptedClient | None = None) -> AsyncIterator[Running]:
         """The bot, connected; entered again, it is the same bot restarted."""
         client = client or ScriptedClient(self.config.adapters_dir)
-        stage = DiscordStage(self.config.discord.edit_interval_seconds)
+        stage = DiscordStage(self.config)
         stop = asyncio.Event()
         identified = self.server.identifies
         async with company(self.config, stage, None, client) as behind:
@@ -82,6 +82,14 @@ class Running:
         channel = await self.behind.database.channels.get(f"discord:{where.id}")
         await self.behind.turns.idle(channel)
 
+    async def remembers(self, where: ChannelHandle, expected: list[tuple[str, str]]) -> None:
+        """Until that is what is remembered of the channel's present scene."""
+
+        async def there() -> bool:
+            return await self.remembered(where) == expected
+
+        await eventually(there)
+
     async def remembered(self, where: ChannelHandle) -> list[tuple[str, str]]:
         """(role, content) of the channel's present scene."""
         channel = await self.behind.database.channels.get(f"discord:{where.id}")
@@ -92,8 +100,14 @@ class Running:
 
 
 @pytest.fixture
+def webhooks() -> bool:
+    """Whether characters speak through webhooks; modules that test that override it."""
+    return False
+
+
+@pytest.fixture
 async def town(
-    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, webhooks: bool
 ) -> AsyncIterator[Town]:
     async def no_wait(self: object, shard_id: int | None, *, initial: bool = False) -> None:
         """Discord wants five seconds between identifies; the stand-in does not."""
@@ -103,7 +117,9 @@ async def town(
     gateway = discord.gateway.DiscordWebSocket
     monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", gateway.DEFAULT_GATEWAY)
     async with DiscordStandIn() as server:
-        settings = DiscordSettings(api_url=server.api_url, gateway_url=server.gateway_url)
+        settings = DiscordSettings(
+            api_url=server.api_url, gateway_url=server.gateway_url, webhooks=webhooks
+        )
         point_at(settings)
         guild = server.add_guild("Test")
         yield Town(

@@ -7,7 +7,13 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.preparing.preferences import Preferences, preferences, word_spans
+from finetune.preparing.preferences import (
+    Preferences,
+    joined,
+    preferences,
+    spans_said_again,
+    word_spans,
+)
 from finetune.preparing.replies import filters
 from finetune.sources.dialogue import Dialogue
 from persona_prompts.identity.text_units import words
@@ -40,6 +46,31 @@ def test_a_reply_that_repeats_makes_no_pair_but_is_unwanted() -> None:
     [unwanted] = made.unwanted
     assert [unwanted.reply[a:b] for a, b in unwanted.spans] == [loop.rstrip(".")]
     assert unwanted.prompt[-1].content == "Two?"
+
+
+def test_what_a_reply_says_again_itself_is_unwanted_from_the_second_time_on() -> None:
+    first = "The sea is wide and"
+    made = found(talk("Tell me.", f"{first} cold. {first} cold, {first.upper()} deep."))
+    [unwanted] = made.unwanted
+    assert [unwanted.reply[a:b] for a, b in unwanted.spans] == [
+        f"{first} cold, {first.upper()}"
+    ]
+    assert unwanted.prompt[-1].content == "Tell me."
+
+
+def test_a_run_of_one_word_is_unwanted_where_its_fourgram_comes_again() -> None:
+    assert list(spans_said_again("ha ha ha ha ha!")) == [(3, 14)]
+    assert list(spans_said_again("ha ha ha ha!")) == []
+    reply = "潮水不等人啊，潮水不等人。"
+    assert [reply[a:b] for a, b in joined(spans_said_again(reply))] == ["潮水不等人"]
+
+
+def test_words_of_the_question_may_be_said_once_only() -> None:
+    question = "Is the sea wide and cold?"
+    once = "The sea wide and cold is mine."
+    assert found(talk(question, once)).unwanted == ()
+    [unwanted] = found(talk(question, f"{once} The sea wide and cold!")).unwanted
+    assert [unwanted.reply[a:b] for a, b in unwanted.spans] == ["The sea wide and cold"]
 
 
 def test_unwanted_replies_stand_behind_what_the_bot_is_shown() -> None:

@@ -39,7 +39,9 @@ def test_one_that_was_asked_for_stays() -> None:
     said = "I'm Captain Mirela Vex. Who asks?"
     assert cut(ann("Who are you?"), own(said), ann("Ann."))[1] == said
     assert cut(ann("Hm."), ann("Who are you?"), ann("Well?"), own(said), ann("x"))[3] == said
-    assert cut(ann("Who are you?"), own("Guess."), ann("Hm."), own(said), ann("x"))[3] == "Who asks?"
+    assert (
+        cut(ann("Who are you?"), own("Guess."), ann("Hm."), own(said), ann("x"))[3] == "Who asks?"
+    )
 
 
 def test_the_greeting_and_a_line_to_be_continued_stay() -> None:
@@ -73,8 +75,8 @@ def test_a_prompt_holds_no_reply_that_was_nothing_but_an_introduction() -> None:
 
 
 SAID = st.sampled_from(
-    ["Who are you?", "Nice day.", "Tell me your name!", "I'm Mirela. Hm.", "I am Captain Mirela Vex.",
-     "As an AI, I see.", "The wind turns.", "", "你是谁？"]
+    ["Who are you?", "Nice day.", "Tell me your name!", "I'm Mirela. Hm.",
+     "I am Captain Mirela Vex.", "As an AI, I see.", "The wind turns.", "", "你是谁？"]
 )  # fmt: skip
 
 
