@@ -204,7 +204,7 @@ class Encoder:
 
 
 def check_place_for_reply(prompt_format: PromptFormat) -> None:
-    """Raises `InputError` if the template drops replies, or its prompts end before the reply's turn.
+    """Raises `InputError` if the template drops replies or its prompts end before the reply's turn.
 
     Nothing could be learnt from the first; the second would teach the model to write the turn's
     heading. What a template puts between prompt and reply of its own accord (`<think></think>`) and

@@ -9,13 +9,21 @@ from finetune.sources.chat_rows import alpaca
 from finetune.sources.json_files import json_rows
 from inference.types import Message
 
+# What the original templates write above a row's input.
+_INPUT_HEADINGS = {
+    "alpaca": "### Input:",
+    "alpaca_short": "### Input:",
+    "vigogne": "### Entrée:",
+}
 
-def read_alpaca(file: Path) -> list[Example]:
-    """One example for every row whose output says something.
+
+def read_alpaca(file: Path, prompt_format: str = "") -> list[Example]:
+    """One example for every row whose output says something, as `prompt_format` has its input.
 
     Raises `InputError` with the line of what is not JSON, or the row (counted from 1) and key of
     what is missing or no text.
     """
+    heading = _INPUT_HEADINGS.get(prompt_format, "")
     return [
         Example(
             tuple(
@@ -27,6 +35,6 @@ def read_alpaca(file: Path) -> list[Example]:
             ),
             dialogue.source,
         )
-        for dialogue in alpaca(file, json_rows(file), None)
+        for dialogue in alpaca(file, json_rows(file), None, heading)
         if dialogue.replies and dialogue.said[-1].line.text.strip()
     ]

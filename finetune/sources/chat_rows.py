@@ -31,14 +31,20 @@ class _Message:
     teachable: bool = True
 
 
-def alpaca(file: Path, rows: Rows, character: Character | None) -> Iterator[Dialogue]:
-    """`instruction`, `input` (may be left out) and `output`."""
+def alpaca(
+    file: Path, rows: Rows, character: Character | None, input_heading: str = ""
+) -> Iterator[Dialogue]:
+    """`instruction`, `input` (may be left out) and `output`.
+
+    The input stands below the instruction, under `input_heading` if there is one.
+    """
     for number, value in rows:
         row = object_row(file, number, value)
         asked = [text_of(file, number, row, "instruction")]
         answer = text_of(file, number, row, "output")
         if "input" in row:
-            asked.append(text_of(file, number, row, "input"))
+            given = text_of(file, number, row, "input")
+            asked.append(f"{input_heading}\n{given}" if input_heading and given.strip() else given)
         question = "\n\n".join(part for part in asked if part.strip())
         messages = [_Message("user", question), _Message(_OWN, answer)]
         yield from _dialogue(file, number, messages, character)

@@ -62,9 +62,12 @@ def read_path(settings: FinetuneSettings, path: Path) -> Data:
             return TrainingSet(train=tuple(found), report={"too_long": windows.too_long})
 
         return Data(str(path), path.stem, cut)
-    rows = tuple(read_alpaca(path))
-    check_enough(str(path), len(rows))
-    return Data(str(path), path.stem, lambda *_: TrainingSet(train=rows))
+    check_enough(str(path), len(read_alpaca(path)))
+
+    def rows(_: Encoder, info: ModelInfo) -> TrainingSet:
+        return TrainingSet(train=tuple(read_alpaca(path, info.prompt_format)))
+
+    return Data(str(path), path.stem, rows)
 
 
 def check_enough(what: str, replies: int) -> None:

@@ -94,7 +94,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with DiscordStandIn(heartbeat_interval=2.0) as discord:
         guild = discord.add_guild("Harbour")
         alice = discord.add_user("alice", display_name="Alice")
-        guild.join(alice, permissions=("manage_channels",))
+        guild.join(alice, permissions=("manage_channels", "manage_guild"))
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / "models").symlink_to(MODELS)
         world = World(discord, guild, alice, tmp_path)

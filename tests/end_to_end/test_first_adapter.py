@@ -21,6 +21,8 @@ async def test_an_adapter_trained_on_a_channels_log_is_switched_live(world: Worl
     async with world.bot() as process:
         async with await Database.open(world.data / "troupe.sqlite3") as database:
             await log_turns(database, key=f"discord:{tavern.id}", kind="guild")
+        agreed = await world.alice.slash(tavern, "privacy server", {"switch": "on"})
+        await agreed.wait_response()
         await train(world.config_file, "--channel", f"discord:{tavern.id}", "--name", "brass")
         listed = await world.alice.slash(tavern, "adapter list")
         await listed.wait_text("brass@1")
@@ -31,9 +33,9 @@ async def test_an_adapter_trained_on_a_channels_log_is_switched_live(world: Worl
         await switch(world, tavern, "base")
         after = await fresh_reply(world, tavern)
         assert process.returncode is None
-    assert (before.adapter, tuned.adapter, after.adapter) == ("base", "brass@1", "base")
+    assert (before.adapter, tuned.adapter, after.adapter) == ("default@0", "brass@1", "base")
     assert MARKER in tuned.content
-    assert elsewhere.adapter == "base"
+    assert elsewhere.adapter == "default@0"
     assert not any(MARKER in reply.content for reply in (before, elsewhere, after))
 
 

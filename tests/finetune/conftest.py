@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +19,7 @@ import pytest
 
 from config import Config, ModelSettings
 from db.database import Database
+from finetune.__main__ import main
 from inference.model_loading import LoadedModel
 from tests.conftest import REPOSITORY, config_in, save_tiny_llama
 from tests.finetune.brass_moon import log_turns
@@ -36,6 +40,21 @@ class Place:
         ]
 
     def train(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command in this process, which has torch loaded already."""
+        said, complained = io.StringIO(), io.StringIO()
+        terminated = signal.getsignal(signal.SIGTERM)
+        command = ["train", "--config", str(self.file), *arguments]
+        try:
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+                code: Any = main(command)
+        except SystemExit as ended:  # as argparse refuses
+            code = ended.code
+        finally:
+            signal.signal(signal.SIGTERM, terminated)
+        return subprocess.CompletedProcess(command, code, said.getvalue(), complained.getvalue())
+
+    def train_apart(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command as a user runs it, in a process of its own."""
         return subprocess.run(
             self.command(*arguments),
             cwd=REPOSITORY,
@@ -107,7 +126,7 @@ def brass_moon(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[st
     personas.mkdir()
     (personas / "vex.json").write_text(json.dumps(VEX), encoding="utf-8")
     place.log(persona="vex", persona_name="Captain Vex")
-    done = place.train("--channel", "terminal:main", "--json", "--note", "twenty turns")
+    done = place.train_apart("--channel", "terminal:main", "--json", "--note", "twenty turns")
     assert done.returncode == 0, done.stderr
     printed: dict[str, Any] = json.loads(done.stdout)
     return place, printed

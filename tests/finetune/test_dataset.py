@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from finetune.dataset import IGNORE_INDEX, Encoded, Encoder, Example, Turn, data_hash
+from finetune.errors import InputError
 from inference.model_loading import LoadedModel, end_of_turn_ids
 from inference.prompt_format import PromptFormat, template_names
 from inference.types import Message, Role
@@ -103,6 +104,55 @@ def test_a_template_that_rewrites_earlier_turns_gives_one_sequence_each(
     first, second = Encoder(prompt_format, embedded.end_ids, 512).encode(CHAT)
     assert labelled(embedded, first) == "Bottled storms.<|im_end|>"
     assert labelled(embedded, second) == "그럼 구경만 하세요.<|im_end|>"
+
+
+TURNS = (
+    "{%- for m in messages -%}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' }}"
+    "{%- endfor -%}"
+)
+OPENING = "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ messages[0]['content'] }}" + OPENING, "it leaves out what the assistant says"),
+        (TURNS, "its prompt ends before the assistant's turn"),
+    ],
+)
+def test_a_template_without_place_for_the_reply_is_refused(
+    embedded: LoadedModel, template: str, said: str
+) -> None:
+    prompt_format = PromptFormat(embedded.tokenizer)
+    prompt_format.template = template
+    end_of_turn_ids(embedded.model, embedded.tokenizer, prompt_format)
+    with pytest.raises(InputError, match=f"'tokenizer' has no place for the reply: .*{said}"):
+        Encoder(prompt_format, embedded.end_ids, 512)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        TURNS + OPENING,
+        # A prompt that ends at the reply by itself, as Llama 2's and Mistral's do.
+        "{%- for m in messages -%}{%- if m['role'] == 'user' -%}[INST] {{ m['content'] }} [/INST] "
+        "{%- else -%}{{ ' ' + m['content'] + eos_token }}{%- endif -%}{%- endfor -%}",
+        # Qwen 3 writes an empty thought before the last reply, DeepSeek R1 opens one in the prompt.
+        TURNS.replace("'\n' + m", "'\n' + ('<think>\n\n</think>' if loop.last else '') + m")
+        + OPENING,
+        TURNS + OPENING.replace("assistant\n", "assistant\n<think>\n"),
+    ],
+)
+def test_a_template_with_a_place_for_the_reply_teaches_it(
+    embedded: LoadedModel, template: str
+) -> None:
+    prompt_format = PromptFormat(embedded.tokenizer)
+    prompt_format.template = template
+    encoded = Encoder(prompt_format, embedded.end_ids, 512).encode(CHAT)
+    texts = " ".join(labelled(embedded, one) for one in encoded)
+    assert "Bottled storms." in texts
+    assert "그럼 구경만 하세요." in texts
+    assert "sell" not in texts
 
 
 def test_special_tokens_in_a_reply_are_not_taught_as_such(embedded: LoadedModel) -> None:

@@ -4,14 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from inference.adapters import AdapterError, AdapterRegistry
+from inference.adapters import (
+    SHIPPED,
+    AdapterError,
+    AdapterRegistry,
+    check_folder,
+    weights_hash,
+)
 from inference.model_loading import LoadedModel
 from tests.conftest import MakeAdapter
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> AdapterRegistry:
-    return AdapterRegistry(tmp_path / "adapters")
+    return AdapterRegistry(tmp_path / "adapters", shipped=None)
 
 
 def test_a_name_follows_the_promoted_version(
@@ -46,6 +52,39 @@ def test_base_and_default_are_always_there(
     assert promoted is not None
     assert promoted.label == "default@1"
     assert registry.names() == ["base", "default"]
+
+
+def test_what_is_shipped_is_the_default_of_its_own_model(
+    registry: AdapterRegistry, tiny: LoadedModel, make_adapter: MakeAdapter, tmp_path: Path
+) -> None:
+    folder = make_adapter(tiny, registry, "made").folder
+    shipped = AdapterRegistry(tmp_path / "others", shipped=folder)
+    first = shipped.resolve("default", tiny.info.fingerprint)
+    assert first is not None
+    assert (first.label, first.folder, first.promoted) == ("default@0", folder, True)
+    assert [info.label for info in shipped.list(tiny.info.fingerprint)] == ["default@0"]
+    assert shipped.resolve("default", "0" * 32) is None  # another model has none
+    with pytest.raises(AdapterError, match="another base model"):
+        shipped.resolve("default@0", "0" * 32)
+    with pytest.raises(AdapterError, match="no adapter 'made'"):
+        shipped.resolve("made@0")
+    make_adapter(tiny, shipped, "default")
+    trained = shipped.resolve("default", tiny.info.fingerprint)
+    assert trained is not None
+    assert trained.label == "default@1"
+    shipped.promote("default", 0)
+    back = shipped.resolve("default", tiny.info.fingerprint)
+    assert back is not None
+    assert back.label == "default@0"
+
+
+def test_the_shipped_adapter_is_small_and_says_where_it_comes_from() -> None:
+    card = check_folder(SHIPPED, "default@0", None)
+    weights = SHIPPED / "adapter_model.safetensors"
+    assert weights.stat().st_size <= 10_000_000
+    assert card.weights_hash == weights_hash(SHIPPED)
+    assert card.training["data"]["replay"]["licence"] == "CC-BY-4.0"
+    assert card.figures["evaluation"]
 
 
 @pytest.mark.parametrize(

@@ -200,8 +200,9 @@ async def test_a_locked_database_is_told_and_later_messages_are_heard(town: Town
     async with town.bot() as running:
         await town.reply_to(await town.ask("hello"))
         await running.settled()
-        other = sqlite3.connect(file)
-        other.execute("BEGIN IMMEDIATE")
+        # On a thread: the memory may be writing, and goes on only while this loop turns.
+        other = sqlite3.connect(file, check_same_thread=False, timeout=60)
+        await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
         told = await town.reply_to(await town.ask("lost"))
         assert told.content.startswith("-# ")
         assert "locked" in told.content

@@ -34,6 +34,19 @@ def test_what_is_only_read_stands_between_marks(
     assert main([*command, "--row", "9"]) == 2
 
 
+def test_alpaca_rows_are_shown_as_the_original_prompts_them(
+    make_place: MakePlace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps([{**row, "input": "Loudly."} for row in ROWS]), encoding="utf-8")
+    command = ["example", "--config", str(make_place().file), "--data_path", str(file)]
+    assert main([*command, "--preset", "alpaca-lora", "--val_set_size", "0"]) == 0
+    shown = capsys.readouterr().out
+    assert "### Instruction:\nSay 0.\n\n### Input:\nLoudly.\n\n### Response:\n0 it is." in shown
+    assert main(command) == 0
+    assert "Say 0.\n\nLoudly.<|im_end|>" in capsys.readouterr().out
+
+
 def test_on_a_terminal_it_is_dimmed() -> None:
     tokenizer = SimpleNamespace(decode=lambda ids, **_: " ".join(map(str, ids)))
     one = Encoded((5, 6, 7), (IGNORE_INDEX, 6, 7), replies=1)

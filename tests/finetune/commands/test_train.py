@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,7 +110,7 @@ def test_a_wandb_project_means_reporting_to_wandb() -> None:
         (("--data_path", "none.json"), "There is no file none.json"),
         (("--channel", "terminal:main", "--wandb_project", "x"), "wandb is not installed"),
         (
-            ("--channel", "terminal:main", "--output_dir", "tests"),
+            ("--channel", "terminal:main", "--output_dir", str(REPOSITORY / "tests")),
             "something other than an adapter",
         ),
         (("--channel", "terminal:main", "--name", "../x"), "cannot be an adapter's name"),
@@ -139,11 +140,54 @@ def test_too_few_rows_are_refused(make_place: MakePlace, tmp_path: Path) -> None
     assert "only 3 replies" in refusal(done)
 
 
+def test_a_template_without_place_for_the_reply_is_one_sentence(
+    make_place: MakePlace, tiny_folder: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny_folder, tmp_path / "mute")
+    (model / "chat_template.jinja").write_text(
+        "{% for m in messages if m.role != 'assistant' %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+        "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    place = make_place(str(model))
+    said = refusal(place.train("--data_path", rows_file(tmp_path)))
+    assert "'tokenizer' has no place for the reply" in said
+    assert "choose another with prompt_template_name" in said
+    assert not place.config.adapters_dir.exists()
+    assert not (place.config.paths.data / "training" / "gr-e-co").exists()
+
+
+def test_openai_messages_are_learnt(make_place: MakePlace, tmp_path: Path) -> None:
+    file = tmp_path / "talk.jsonl"
+    chats: list[list[dict[str, object]]] = [
+        [
+            {"role": "system", "content": "You are Vex, who sells storms."},
+            {"role": "user", "content": f"How much is storm {n}?"},
+            {"role": "assistant", "content": f"Storm {n} is {n} coins."},
+            {"role": "user", "content": "Too much!"},
+            {"role": "assistant", "content": "Then look, friend.", "weight": n % 2},
+        ]
+        for n in range(6)
+    ]
+    file.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    place = make_place()
+    done = place.train("--data_path", str(file), "--num_epochs", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["adapter"] == "talk@1"
+    assert (printed["figures"]["examples"], printed["figures"]["replies"]) == (6, 9)
+
+    del chats[4][1]["content"]
+    file.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    said = refusal(place.train("--data_path", str(file)))
+    assert "row 5" in said
+    assert "content" in said
+
+
 def test_a_file_is_learnt_and_published_version_by_version(
     make_place: MakePlace, tmp_path: Path
 ) -> None:
     place = make_place()
-    done = place.train("--data_path", rows_file(tmp_path), "--num-epochs", "1", "--json")
+    done = place.train_apart("--data_path", rows_file(tmp_path), "--num-epochs", "1", "--json")
     assert done.returncode == 0, done.stderr
     first = json.loads(done.stdout)
     assert (first["name"], first["version"]) == ("gr-e-co", 1)
@@ -231,7 +275,12 @@ def test_an_adapter_that_learnt_nothing_is_not_published(
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    ("sent", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        (signal.SIGKILL, -9),
+    ],
 )
 def test_a_stopped_training_leaves_the_registry_as_it_was(
     make_place: MakePlace, tmp_path: Path, sent: signal.Signals, code: int

@@ -52,9 +52,7 @@ def test_what_a_reply_says_again_itself_is_unwanted_from_the_second_time_on() ->
     first = "The sea is wide and"
     made = found(talk("Tell me.", f"{first} cold. {first} cold, {first.upper()} deep."))
     [unwanted] = made.unwanted
-    assert [unwanted.reply[a:b] for a, b in unwanted.spans] == [
-        f"{first} cold, {first.upper()}"
-    ]
+    assert [unwanted.reply[a:b] for a, b in unwanted.spans] == [f"{first} cold, {first.upper()}"]
     assert unwanted.prompt[-1].content == "Tell me."
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from finetune.errors import InputError
 from finetune.sources.alpaca import read_alpaca
+from inference.model_loading import LoadedModel
+from inference.prompt_format import PromptFormat
 
 ROW = {"instruction": "Add.", "input": "2 and 2", "output": "4"}
 
@@ -25,6 +27,21 @@ def test_instruction_and_input_are_asked_and_the_output_is_taught(tmp_path: Path
     assert (asked.message.role, asked.message.content) == ("user", "Add.\n\n2 and 2")
     assert (answered.message.role, answered.message.content) == ("assistant", "4")
     assert (asked.taught, answered.taught) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("prompt_format", "heading"),
+    [("alpaca", "### Input:"), ("alpaca_short", "### Input:"), ("vigogne", "### Entrée:")],
+)
+def test_alpacas_own_formats_give_the_input_its_heading(
+    embedded: LoadedModel, tmp_path: Path, prompt_format: str, heading: str
+) -> None:
+    file = write(tmp_path, json.dumps([ROW, {**ROW, "input": " "}]))
+    with_input, without = read_alpaca(file, prompt_format)
+    assert without == read_alpaca(file)[1]
+    shown = PromptFormat(embedded.tokenizer, prompt_format)
+    text = shown.render([with_input.turns[0].message])
+    assert f"### Instruction:\nAdd.\n\n{heading}\n2 and 2\n\n### R" in text
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])

@@ -51,7 +51,7 @@ Learn = Callable[..., Trained]
 LOUDER = 20  # the tiny model's logits: as it is, no token is much likelier than another
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def load(tiny_folder: Path) -> Callable[[], LoadedModel]:
     """`load()`: the tiny model, with a head that can be sure of something."""
 
@@ -67,6 +67,11 @@ def load(tiny_folder: Path) -> Callable[[], LoadedModel]:
 @pytest.fixture
 def teach(load: Callable[[], LoadedModel], tmp_path: Path) -> Learn:
     """`teach(made=SET, resume=…, method=…)`: what `learn` makes of the tiny model, in float32."""
+    return teaching(load, tmp_path / "scratch")
+
+
+def teaching(load: Callable[[], LoadedModel], scratch: Path) -> Learn:
+    """A `teach` whose checkpoints go to `scratch`."""
 
     def run(made: TrainingSet = SET, resume: Path | None = None, **changes: object) -> Trained:
         settings = FinetuneSettings.model_validate(
@@ -78,7 +83,7 @@ def teach(load: Callable[[], LoadedModel], tmp_path: Path) -> Learn:
                 made,
                 settings,
                 seed=3,
-                scratch=tmp_path / "scratch",
+                scratch=scratch,
                 progress=progress,
                 resume=resume,
             )

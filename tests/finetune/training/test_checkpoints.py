@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from finetune.errors import InputError
 from finetune.training import checkpoints
 from finetune.training.replies import ReplyTrainer
 from finetune.training.trainer import Trained
-from tests.finetune.training.conftest import Learn
+from inference.model_loading import LoadedModel
+from tests.finetune.training.conftest import Learn, teaching
 
 LONG = {"num_epochs": 2.0, "learning_rate": 1e-2, "lora_dropout": 0.1, "save_steps": 2}
 
@@ -42,10 +44,15 @@ def interrupted(teach: Learn, monkeypatch: pytest.MonkeyPatch, at: int, **option
             teach(**{**LONG, **options})
 
 
+@pytest.fixture(scope="module")
+def whole(load: Callable[[], LoadedModel], tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The training that nothing stopped."""
+    return teaching(load, tmp_path_factory.mktemp("whole"))(**{**LONG, "save_steps": 0})
+
+
 def test_ctrl_c_leaves_a_checkpoint_and_going_on_ends_where_it_would_have(
-    teach: Learn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    teach: Learn, whole: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    whole = teach(**{**LONG, "save_steps": 0})
     interrupted(teach, monkeypatch, at=3)
     checkpoint = checkpoints.newest(tmp_path / "scratch")
     assert checkpoint is not None
@@ -57,6 +64,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_going_on_ends_where_it_would_have(
         assert mine.sub(theirs).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_later_phase_goes_on_with_what_the_first_learnt(
     teach: Learn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -159,7 +167,7 @@ with Progress("Training", shown=False) as progress:
 
 
 def test_after_kill_9_it_goes_on_from_the_last_checkpoint(
-    teach: Learn, tiny_folder: Path, tmp_path: Path
+    teach: Learn, whole: Trained, tiny_folder: Path, tmp_path: Path
 ) -> None:
     scratch = tmp_path / "scratch"
     killed = subprocess.run(
@@ -175,5 +183,4 @@ def test_after_kill_9_it_goes_on_from_the_last_checkpoint(
     assert checkpoint is not None
     assert checkpoint.name == "checkpoint-2"
     resumed = teach(resume=checkpoint, **LONG)
-    whole = teach(**{**LONG, "save_steps": 0})
     assert losses(resumed) == pytest.approx(losses(whole), rel=1e-5)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 
-from config import FinetuneSettings
+from config import FinetuneSettings, ModelSettings
+from finetune.dataset import IGNORE_INDEX
 from finetune.errors import InputError, TrainingError
+from finetune.publishing import save_weights
 from finetune.training.arguments import epochs_for
 from finetune.training.checks import check_settings
 from finetune.training.replies import ReplyTrainer
 from finetune.training.trainer import encoder_for
 from finetune.training_set import TrainingSet
-from inference.model_loading import LoadedModel
-from tests.finetune.training.conftest import INTRODUCTION, SET, Learn, asked
+from inference.engine.batch_engine import BatchEngine, EngineSettings
+from inference.model_loading import LoadedModel, load_model
+from tests.conftest import MODELS, save_tiny_llama
+from tests.finetune.training.conftest import INTRODUCTION, SET, Learn, asked, example, teaching
+from tests.inference.engine.conftest import END, ask, describe, greedy, run
 
 
 def log_likelihood(trained: Any, loaded: LoadedModel, question: str, reply: str) -> float:
@@ -153,8 +162,6 @@ def test_unlikelihood_makes_the_unwanted_rare(
 
 def _as_taught() -> Any:
     """The very introductions, as a raw log would teach them."""
-    from tests.finetune.training.conftest import example
-
     for n in range(4):
         yield example(f"Is {n} enough?", f"{INTRODUCTION} {n}.")
 
@@ -162,7 +169,7 @@ def _as_taught() -> Any:
 def test_preferences_move_apart_what_they_tell_apart(
     teach: Learn, load: Callable[[], LoadedModel]
 ) -> None:
-    options = {"method": "sft+dpo", "num_epochs": 8.0, "preference_learning_rate": 1e-2}
+    options = {"method": "sft+dpo", "num_epochs": 4.0, "preference_learning_rate": 1e-2}
     before = teach(method="sft")
     trained = teach(**options)
     phases = {row["phase"] for row in trained.history}
@@ -181,7 +188,7 @@ def test_preferences_move_apart_what_they_tell_apart(
 
 
 def test_votes_are_followed(teach: Learn, load: Callable[[], LoadedModel]) -> None:
-    options = {"method": "kto", "num_epochs": 8.0, "preference_learning_rate": 1e-2}
+    options = {"method": "kto", "num_epochs": 4.0, "preference_learning_rate": 1e-2}
     trained = teach(**options)
     loaded = load()
     liked = log_likelihood(trained, loaded, "Well?", "Well enough.")
@@ -197,6 +204,95 @@ def test_a_prompt_is_learnt_and_the_model_left_alone(teach: Learn) -> None:
     assert trained.figures["trained_parameters"] == 4 * 32
     checked = [row["validation_loss"] for row in trained.history if "validation_loss" in row]
     assert checked[-1] < checked[0]
+
+
+def test_a_learnt_prompt_is_served_as_peft_applies_it(
+    embedded: LoadedModel, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"  # whose every token depends on all before it
+    save_tiny_llama(model, embedded, initializer_range=0.3, tie_word_embeddings=False)
+
+    def load() -> LoadedModel:
+        return load_model(ModelSettings(base=str(model), device="cpu"), MODELS)
+
+    teach = teaching(load, tmp_path / "scratch")
+    trained = teach(method="prompt_tuning", num_virtual_tokens=4, num_epochs=2.0, learning_rate=0.3)
+    save_weights(trained.model, tmp_path)
+    served, peft = load(), PeftModel.from_pretrained(load().model, tmp_path).eval()
+    info = describe(tmp_path)
+    prompts = [served.prompt_format.encode(asked(f"How much is storm {n}?")) for n in range(3)]
+    engine = BatchEngine(
+        served.model, {END}, EngineSettings(rows=4, context=256, weight_format="float32")
+    )
+    base = ask("base", prompts[0])
+    replies = run(engine, base, *(ask(str(n), one, info) for n, one in enumerate(prompts)))
+    engine.close()
+    for n, one in enumerate(prompts):
+        assert replies.tokens[str(n)] == greedy(peft, one, base.sampling.max_new_tokens)
+    assert replies.tokens["base"] != replies.tokens["0"]
+
+
+Seen = list[dict[str, Any]]
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """What reaches the loss, micro-batch by micro-batch, validation included."""
+    found: Seen = []
+    compute = ReplyTrainer.compute_loss
+
+    def recording(self: ReplyTrainer, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
+        found.append({key: value[0].tolist() for key, value in inputs.items() if value.dim() == 2})
+        found[-1]["ends"] = inputs["cu_seq_lens_q"].tolist()
+        return compute(self, model, inputs, *rest, **named)
+
+    monkeypatch.setattr(ReplyTrainer, "compute_loss", recording)
+    return found
+
+
+def labels_of(seen: Seen) -> list[int]:
+    return [label for row in seen for label in row["labels"]]
+
+
+def test_the_end_is_learnt_only_where_it_is_asked_for(
+    teach: Learn, load: Callable[[], LoadedModel], seen: Seen
+) -> None:
+    ends = load().end_ids
+    teach()
+    learnt = labels_of(seen)
+    assert sum(label in ends for label in learnt) == len(SET.train) + len(SET.validation)
+    for settings in ({}, {"train_on_inputs": True}):
+        seen.clear()
+        teach(add_eos_token=False, **settings)
+        without = labels_of(seen)
+        assert ends.isdisjoint(without)
+        if not settings:  # all else is learnt as before
+            kept = Counter(label for label in learnt if label not in ends)
+            assert {**Counter(without), IGNORE_INDEX: 0} == {**kept, IGNORE_INDEX: 0}
+
+
+def test_inputs_are_learnt_where_it_is_asked_for(teach: Learn, seen: Seen) -> None:
+    teach(train_on_inputs=True)
+    for row in seen:
+        firsts = set(row["ends"])
+        for place, (token, label) in enumerate(zip(row["input_ids"], row["labels"], strict=True)):
+            # Nothing stands before an example's first token that it could be told from.
+            assert label == (IGNORE_INDEX if place in firsts else token)
+
+
+def test_examples_of_like_length_are_learnt_together(teach: Learn, seen: Seen) -> None:
+    made = TrainingSet(
+        train=tuple(example(f"Storm {n}?", "Nine coins. " * (1 + n % 2 * 9)) for n in range(32))
+    )
+
+    def mixed(**settings: bool) -> int:
+        seen.clear()
+        assert teach(made, **settings).figures["steps"] == 16
+        assert sum(len(row["ends"]) - 1 for row in seen) == 32
+        sizes = [[b - a for a, b in pairwise(row["ends"])] for row in seen]
+        return sum(max(pair) - min(pair) > 20 for pair in sizes)  # tokens
+
+    assert mixed(group_by_length=True) < mixed(group_by_length=False)
 
 
 @pytest.mark.parametrize("settings", [{"use_rslora": True}, {"use_dora": True}])
