@@ -141,9 +141,15 @@ class Memory:
             return None
         return made
 
-    def forget(self) -> None:
-        """Keep no prompt any more: somebody whose words may stand in one is forgotten."""
-        self._last.clear()
+    def forget(self, channel_id: int | None = None) -> None:
+        """Keep no prompt (of this channel) any more: what stands in it is gone, or said otherwise.
+
+        Without a channel, of none: somebody whose words may stand in any is forgotten.
+        """
+        if channel_id is None:
+            self._last.clear()
+        else:
+            self._last.pop(channel_id, None)
 
     @property
     def _context_tokens(self) -> int:

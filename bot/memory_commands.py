@@ -84,6 +84,7 @@ class MemoryCommands:
             author_name=display_name(who.name),
             at=time.time(),
         )
+        self._turns.memory.forget(channel.id)
         return Answer(_fact_line(fact))
 
     async def forget(self, place: Place, who: Teller, number: int) -> Answer:
@@ -91,6 +92,7 @@ class MemoryCommands:
         channel, character = await self._here(place)
         await self._own(channel, character, who, number)
         fact = await self._facts.forget(channel, character.id, number)
+        self._turns.memory.forget(channel.id)
         return Answer(f"Forgotten: {fact.text}")
 
     async def why(self, place: Place) -> Answer:
@@ -98,7 +100,10 @@ class MemoryCommands:
         channel, character = await self._here(place)
         made = self._turns.memory.last(channel, character.id)
         if made is None:
-            return Answer(f"{character.name} has not answered here since I started.")
+            return Answer(
+                f"{character.name} has not answered here since I started, or since something that"
+                " it knew here was changed."
+            )
         return Answer("\n".join(_reasons(made)))
 
     async def summary(self, place: Place) -> Answer:

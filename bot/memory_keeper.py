@@ -197,9 +197,14 @@ class Keeper:
             told = await self._told(channel, character, summary, piece)
             if told is None:
                 return False
-            up_to = piece[-1].place
-            await self._database.summaries.tell(
-                channel, character.id, told, since=summary, up_to=up_to, at=self._clock()
+            await self._database.summaries.tell(  # false: the next step sees what is left
+                channel,
+                character.id,
+                told,
+                since=summary,
+                piece=piece,
+                up_to=piece[-1].place,
+                at=self._clock(),
             )
         return True
 

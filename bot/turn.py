@@ -155,14 +155,18 @@ class Turns:
         content = well_formed(incoming.text())
         if content and incoming.post_id is not None:
             async with self._lock(incoming.place.key):
-                await self._messages.edit(incoming.post_id, content, edited_at)
+                message = await self._messages.edit(incoming.post_id, content, edited_at)
+            if message is not None:
+                self.memory.forget(message.channel_id)
 
     async def deleted(self, place_key: str, post_id: int) -> None:
         """Follow a deletion: what is gone leaves the memory, and nobody waits for its reply."""
         async with self._lock(place_key):
             message = await self._messages.delete_post(post_id)
-        line = self._lines.get(message.channel_id) if message is not None else None
-        if message is None or line is None:
+        if message is None:
+            return
+        self.memory.forget(message.channel_id)
+        if (line := self._lines.get(message.channel_id)) is None:
             return
         if message.id in line.waiting:
             line.waiting.remove(message.id)
@@ -238,12 +242,15 @@ class Turns:
             try:
                 if model:
                     await self._ready.wait()
-                done.set_result(await work(running))
+                result = await work(running)
+                if not done.done():  # cancelled: whoever waited for it is gone
+                    done.set_result(result)
             except asyncio.CancelledError:
                 done.cancel()
                 raise
             except Exception as error:  # noqa: BLE001 - raised where it is waited for
-                done.set_exception(error)
+                if not done.done():
+                    done.set_exception(error)
 
         line.task = asyncio.create_task(
             self._work(channel.id, line, first()), name=f"channel {channel.id}"

@@ -103,6 +103,11 @@ class Messages:
             if stored is None:
                 return None
             await connection.execute_fetchall("DELETE FROM posts WHERE post_id = ?", (post_id,))
+            # In order, so that each moves to a position that is free by then.
+            for position, post in enumerate(post for post in stored.post_ids if post != post_id):
+                await connection.execute_fetchall(
+                    "UPDATE posts SET position = ? WHERE post_id = ?", (position, post)
+                )
             if stored.post_ids == (post_id,):
                 if stored.state == "streaming":
                     await _settle_question_of(connection, stored.id)

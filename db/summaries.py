@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from db.channels import Channel
 from db.connection import SerialConnection
-from db.values import storable
+from db.messages import Message
+from db.values import storable, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +48,23 @@ class Summaries:
         return _summary(rows[0]) if rows else Summary(up_to=channel.scene_start)
 
     async def tell(
-        self, channel: Channel, persona: str, told: str, *, since: Summary, up_to: int, at: float
+        self,
+        channel: Channel,
+        persona: str,
+        told: str,
+        *,
+        since: Summary,
+        piece: Sequence[Message],
+        up_to: int,
+        at: float,
     ) -> bool:
-        """Store the model's text for the messages up to place `up_to`.
+        """Store the model's text for the messages up to place `up_to`, made of `since` and `piece`.
 
-        False, and nothing is stored, if the summary is no longer `since`: somebody changed it, or
-        what it tells, while the model was writing.
+        False, and nothing is stored, if the summary is no longer `since`, or a message of `piece`
+        is gone or says something else: somebody changed it while the model was writing.
         """
         async with self._connection.transaction():
-            if await self.of(channel, persona) != since:
+            if await self.of(channel, persona) != since or not await self._still_said(piece):
                 return False
             told = storable(told)
             await self._put(channel, persona, since.fixed, since.fixed_by, told, up_to, at)
@@ -80,6 +90,12 @@ class Summaries:
                 (channel.id, storable(persona), channel.scene_start),
             )
 
+    async def _still_said(self, piece: Sequence[Message]) -> bool:
+        """Whether all these messages are there and say what they said."""
+        rows = await self._connection.rows(SAID, (to_json([message.id for message in piece]),))
+        said = {row["id"]: row["content"] for row in rows}
+        return all(said.get(message.id) == message.content for message in piece)
+
     async def _put(
         self,
         channel: Channel,
@@ -103,6 +119,7 @@ class Summaries:
 
 
 OF = "SELECT * FROM summaries WHERE channel_id = ? AND persona = ? AND scene_start = ?"
+SAID = "SELECT id, content FROM messages WHERE id IN (SELECT value FROM json_each(?))"
 
 
 def _summary(row: sqlite3.Row) -> Summary:

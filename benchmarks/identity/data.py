@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Sequence
@@ -50,6 +51,12 @@ def scripted(chat: PersonaChat, rng: random.Random) -> ScriptedUser:
     return ScriptedUser(
         id=character.id, name=character.name, persona=character.description, user_turns=turns
     )
+
+
+def hash_of(users: Sequence[ScriptedUser]) -> str:
+    """What the scripts say, as a short text."""
+    rows = json.dumps([user.model_dump(mode="json") for user in users], ensure_ascii=False)
+    return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
 
 def held_out_rows(chats: Sequence[PersonaChat]) -> list[dict[str, Any]]:

@@ -155,7 +155,8 @@ class Experiment:
             )
             return {"rows": len(rows), **self._train_seed(folder, rows, _FIRST)}
 
-        self._stages.run(_FIRST, first, recipe=_SEEDS_RECIPE, seed=plan.seed)
+        made = {"characters": _SEEDS_CHARACTERS, "roleplay": _SEEDS_ROLEPLAY}
+        self._stages.run(_FIRST, first, recipe=_SEEDS_RECIPE, made=made, seed=plan.seed)
         self._talk("seed-first-logs", _FIRST, users)
 
         def second(folder: Path) -> dict[str, Any]:
@@ -168,7 +169,9 @@ class Experiment:
             return {"rows": len(rows), "logged": len(logs),
                     **self._train_seed(folder, rows, _SEEDS_BOT)}  # fmt: skip
 
-        self._stages.run(_SEEDS_BOT, second, recipe=_SEEDS_RECIPE, seed=plan.seed)
+        made = {"rows": _SEEDS_FIRST, "logged": _SEEDS_LOGGED}
+        rests_on = self._stages.digest("seed-first-logs")
+        self._stages.run(_SEEDS_BOT, second, recipe=_SEEDS_RECIPE, made=made, rests_on=rests_on)
         self._talk("logs", _SEEDS_BOT, users)
 
     def _train_seed(self, folder: Path, rows: list[dict[str, str]], name: str) -> dict[str, Any]:
@@ -185,7 +188,8 @@ class Experiment:
             conditions.save(folder, said)
             return {"replies": sum(len(transcript.replies) for transcript in said)}
 
-        self._stages.run(stage, make, adapter=adapter, users=len(users), seed=self._plan.seed)
+        self._stages.run(stage, make, adapter=self._stages.digest(adapter), users=len(users),
+                         seed=self._plan.seed)  # fmt: skip
 
     def _logs(self, stage: str) -> Path:
         return self._work / stage / conditions.TRANSCRIPTS
@@ -252,8 +256,14 @@ class Experiment:
 
         adapter = None if row.adapter == "base" else self._stages.digest(row.adapter)
         name = f"play-{row.key}"
-        folder = self._stages.run(name, make, adapter=adapter, dialogues=len(suite),
-                                  seed=self._plan.seed)  # fmt: skip
+        folder = self._stages.run(
+            name,
+            make,
+            adapter=adapter,
+            suite=data.hash_of(suite),
+            sampling=self._config.sampling.model_dump(),
+            seed=self._plan.seed,
+        )
         chats = {user.id for user in suite if user.id.startswith("persona-chat-")}
         parts = {"suite": {user.id for user in suite} - chats, "persona_chat": chats}
         return conditions.measured(folder, row.label, parts)
@@ -272,7 +282,7 @@ class Experiment:
                 found |= perplexities(config, adapters, examples)
             return {name: figure.as_json() for name, figure in found.items()}
 
-        rests_on = [self._stages.digest(name) for name in formats if name != "base"]
+        rests_on = [self._stages.digest(name) for name in (*formats, "data") if name != "base"]
         self._stages.run("perplexity", make, rests_on=rests_on)
         figures: dict[str, Any] = self._stages.result("perplexity")["figures"]
         return figures

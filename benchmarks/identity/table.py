@@ -22,8 +22,9 @@ def markdown(results: dict[str, Any]) -> str:
     for row in results["rows"]:
         figures = row["figures"]["all"]
         guards = {**figures, "mean_length": row["figures"]["persona_chat"]["mean_length"]}
-        ours = row["label"].endswith("seed's prompt") or row["label"] == "the seed's bot"
-        perplexity = None if ours else results["perplexity"][row["adapter"]]
+        # Perplexity is measured behind our prompt; behind the seed's it would be another text's.
+        seeds = row["label"].endswith("seed's prompt") or row["label"] == "the seed's bot"
+        perplexity = None if seeds else results["perplexity"][row["adapter"]]
         cells = [_with_interval(figures[name]) for name in _RATES]
         cells += [_number(guards[name]["value"]) for name in _GUARDS]
         lines.append(_row([row["label"], *cells, _number(perplexity and perplexity["value"])]))

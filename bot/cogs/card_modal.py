@@ -22,13 +22,14 @@ Submitted = Callable[[Interaction, dict[str, str]], Awaitable[Answer]]
 
 _SHORT = 100  # characters that fit a field of one line
 _LABEL, _HINT, _TITLE = 45, 100, 45
+_OPEN_SECONDS = 900  # else a form that was closed unsent is kept for ever
 
 
 class CardModal(discord.ui.Modal):
     """The form; what was typed goes to `submitted`, which gives the answer to it."""
 
     def __init__(self, form: Form, submitted: Submitted) -> None:
-        super().__init__(title=_cut(form.title, _TITLE))
+        super().__init__(title=_cut(form.title, _TITLE), timeout=_OPEN_SECONDS)
         self._submitted = submitted
         self._inputs = {field.key: _input(field) for field in form.fields}
         for field in form.fields:

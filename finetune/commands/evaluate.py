@@ -86,21 +86,19 @@ def _evaluate(options: argparse.Namespace) -> int:
     from finetune.evaluation.run import Order, run  # only now: it takes seconds to load
     from finetune.evaluation.suite import SUITES, write_whole
     from finetune.evaluation.table import table
-    from finetune.evaluation.transcripts import write_transcripts
 
     order = Order(
         suite=options.suite or Order().suite,
         adapters=tuple(dict.fromkeys(options.adapter or ())),
         transcripts=options.transcripts,
         live=options.live,
+        save_to=options.save_transcripts,
         channel=options.channel,
         days=options.days,
         held_out=options.held_out or SUITES / "held_out.jsonl",
         seed=options.seed,
     )
     result = run(config, order)
-    if options.save_transcripts is not None:
-        write_transcripts(options.save_transcripts, result.transcripts)
     if options.html is not None:
         from finetune.evaluation.report.page import page
 

@@ -13,13 +13,14 @@ from typing import Any
 from tqdm import tqdm
 
 from config import Config
-from finetune.errors import InputError, TrainingError
+from finetune.dataset import Example
+from finetune.errors import TrainingError
 from finetune.evaluation.figures import Evaluation, evaluate
 from finetune.evaluation.live import read_live
 from finetune.evaluation.playing import patient, play
 from finetune.evaluation.relevance import similarity
 from finetune.evaluation.suite import ScriptedUser, find_suite, read_suite
-from finetune.evaluation.transcripts import Transcript, read_transcripts
+from finetune.evaluation.transcripts import Transcript, read_transcripts, write_transcripts
 from inference.adapters import DEFAULT
 from inference.client import InferenceClient
 from inference.types import parse_sampling
@@ -37,7 +38,8 @@ class Order:
 
     `transcripts` or `live` (with `channel`, `days`) instead of a `suite` to be played through
     `adapters`, which for transcripts name the rows that do not say whose they are; none: `default`.
-    `held_out` is for perplexity, None where it is not wanted.
+    `held_out` is for perplexity, None where it is not wanted. `save_to` gets the dialogues as soon
+    as they are there.
     """
 
     suite: str = DEFAULT_SUITE
@@ -47,6 +49,7 @@ class Order:
     channel: str | None = None
     days: int | None = None
     held_out: Path | None = None
+    save_to: Path | None = None
     seed: int = 0
 
     @property
@@ -94,7 +97,10 @@ def run(config: Config, order: Order) -> Result:
     Raises `InputError`, `InferenceError` and `DatabaseError` in one sentence.
     """
     notes: list[str] = []
+    held_out = _held_out(order)  # a mistake in it shows before the first hour is spent
     transcripts, title = _transcripts(config, order, notes)
+    if order.save_to is not None:
+        write_transcripts(order.save_to, transcripts)
     errors = [reply.error for each in transcripts for reply in each.replies if reply.error]
     if errors and len(errors) == sum(len(each.replies) for each in transcripts):
         raise TrainingError(f"Not one reply came: {errors[0]}")
@@ -108,8 +114,8 @@ def run(config: Config, order: Order) -> Result:
         evaluate(adapter, played, seed=order.seed, relevance=relevance)
         for adapter, played in by_adapter.items()
     ]
-    if order.held_out is not None and order.transcripts is None and not order.live:
-        _add_perplexity(config, order, evaluations, notes)
+    if held_out:
+        _add_perplexity(config, order, held_out, evaluations, notes)
     return Result(evaluations, transcripts, title, notes)
 
 
@@ -165,8 +171,21 @@ async def _played(config: Config, order: Order, suite: Sequence[ScriptedUser]) -
     return found
 
 
+def _held_out(order: Order) -> list[Example]:
+    """The dialogues to compute perplexity on; none where nothing is played."""
+    if order.held_out is None or order.transcripts is not None or order.live:
+        return []
+    from finetune.evaluation.perplexity import read_held_out
+
+    return read_held_out(order.held_out)
+
+
 def _add_perplexity(
-    config: Config, order: Order, evaluations: Iterable[Evaluation], notes: list[str]
+    config: Config,
+    order: Order,
+    examples: Sequence[Example],
+    evaluations: Iterable[Evaluation],
+    notes: list[str],
 ) -> None:
     if config.inference.engine != "local":
         notes.append(
@@ -174,11 +193,8 @@ def _add_perplexity(
             " likely a given text is."
         )
         return
-    from finetune.evaluation.perplexity import perplexities, read_held_out
+    from finetune.evaluation.perplexity import perplexities
 
-    if order.held_out is None:
-        raise InputError("There is no held-out dialogue; name a file with --held_out.")
-    examples = read_held_out(order.held_out)
     with tqdm(desc="Perplexity", unit="dialogue") as bar:
 
         def progress(done: int, total: int) -> None:
@@ -190,4 +206,4 @@ def _add_perplexity(
         )
     for evaluation in evaluations:
         evaluation.figures["perplexity"] = measured[evaluation.adapter]
-    notes.append(f"Perplexity on {order.held_out.name}: {len(examples)} dialogues.")
+    notes.append(f"Perplexity: {len(examples)} dialogues held out.")

@@ -18,6 +18,7 @@ MAX_SCANNED = 20_000  # characters of a text that patterns look at, the newest
 KEY_SECONDS = 0.01  # of the processor, as all times here
 TOTAL_SECONDS = 0.1  # of all patterns of one activation
 
+_EMPTY = regex.compile(r"\s*|//[gimsuvy]*")  # e.g. of a key that was but a macro
 _SLASHED = regex.compile(r"/(.+)/([gimsuvy]*)", regex.DOTALL)
 _NAMED = regex.compile(r"(?<!\\)\\k<(\w+)>")  # JavaScript's spelling of `(?P=name)`
 _FLAGS = {"i": regex.IGNORECASE, "m": regex.MULTILINE, "s": regex.DOTALL}
@@ -51,16 +52,20 @@ class Matcher:
     def found(
         self, keys: Iterable[str], text: str, *, use_regex: bool, case_sensitive: bool, words: bool
     ) -> list[bool]:
-        """For each key, whether it occurs in `text`. Raises `BadPattern` and `OutOfTime`.
+        """For each key, whether it occurs in `text`; an empty one or an empty pattern never does.
 
+        Raises `BadPattern` and `OutOfTime`.
         All patterns are looked at before any is searched: one bad one spoils them all, as V3 says.
         """
         compiled = [self._pattern(key, use_regex, case_sensitive) for key in keys]
         folded = text if case_sensitive else self._in_small_letters(text)
         return [
-            self._searched(pattern, text)
-            if pattern is not None
-            else _contains(folded, key if case_sensitive else key.casefold(), words)
+            not _EMPTY.fullmatch(key)
+            and (
+                self._searched(pattern, text)
+                if pattern is not None
+                else _contains(folded, key if case_sensitive else key.casefold(), words)
+            )
             for key, pattern in zip(keys, compiled, strict=True)
         ]
 

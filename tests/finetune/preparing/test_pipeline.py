@@ -50,7 +50,8 @@ def test_every_step_says_what_went_in_and_came_out() -> None:
     made = run([dialogue, dialogue])
     steps = {step["step"]: step for step in made.report["steps"]}
     assert list(steps) == [
-        "silence", "scrub", "errors", "length limit", "empty", "introductions", "repetition",
+        "silence", "scrub", "errors", "length limit", "empty", "introductions", "name forgotten",
+        "repetition",
         "disliked", "duplicate dialogues", "windows", "duplicate examples", "name drills",
     ]  # fmt: skip
     assert steps["errors"]["replies"] == [8, 6]

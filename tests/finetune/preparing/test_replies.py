@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from config import PrepareSettings
 from finetune.preparing.replies import filters, repeats, without_unasked_introductions
 from finetune.preparing.silence import cut_at_silence
 from finetune.preparing.windows import Windows
-from finetune.sources.dialogue import Dialogue
+from finetune.sources.dialogue import Dialogue, Said
+from persona_prompts.character import Character
 from persona_prompts.identity.measures import measure_dialogue
+from persona_prompts.prompt import Line
 from tests.finetune.preparing.talk import VEX, bare, talk, tokens, with_said
 
 
@@ -131,3 +134,17 @@ def test_windows_leave_introductions_out_as_serving_does_also_where_nobody_cut_t
     prompt = tokens().windows().prompt(dialogue, 5)
     assert prompt is not None
     assert [m.content for m in prompt[1:]] == [t.message.content for t in example.turns[1:-1]]
+
+
+def test_a_reply_that_forgets_its_name_when_asked_is_not_taught() -> None:
+    said = (
+        Said(Line("Ann", "What's your name?", own=False)),
+        Said(Line("Mirela", "Nobody knows.", own=True), teachable=True),
+        Said(Line("Ann", "No, really, who are you?", own=False)),
+        Said(Line("Mirela", "Mirela, then.", own=True), teachable=True),
+        Said(Line("Ann", "Nice day.", own=False)),
+        Said(Line("Mirela", "Wet, rather.", own=True), teachable=True),
+    )
+    character = Character(id="mirela", name="Mirela")
+    kept = filters(PrepareSettings())["name forgotten"](Dialogue(character, False, said))
+    assert [line.teachable for line in kept.said] == [False, False, False, True, False, True]

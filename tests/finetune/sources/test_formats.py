@@ -201,3 +201,17 @@ def test_old_lines_can_be_left_out(tmp_path: Path) -> None:
     dialogues = read_source(write(tmp_path, EXPORT), cast=CAST, bot_names=["mirela"])
     [later] = since(dialogues, 1795269604.0)
     assert [said.line.text for said in later.said] == ["Ahoy.", "Play a song"]
+
+
+def test_a_name_beside_the_messages_is_the_characters(tmp_path: Path) -> None:
+    said = [
+        {"role": "system", "content": "You are Odo."},
+        {"role": "user", "content": "Hm?"},
+        {"role": "assistant", "content": "Well."},
+    ]
+    [named, nameless] = read_source(
+        write(tmp_path, [{"name": "Odo", "messages": said}, {"messages": said}], "rows.jsonl")
+    )
+    assert (named.character.name, named.named) == ("Odo", True)
+    assert not nameless.named
+    assert named.character.system_prompt == nameless.character.system_prompt == "You are Odo."
