@@ -128,7 +128,14 @@ class CatchUp:
         )
         recent = target.history(limit=limit, after=discord.Object(start), oldest_first=False)
         posts = [post async for post in recent][::-1]
-        place = Place(channel.key, channel.name, channel.kind, channel.guild_key)
+        place = Place(
+            channel.key,
+            channel.name,
+            channel.kind,
+            channel.guild_key,
+            channel.parent_key,
+            channel.age_restricted,
+        )
         adoption = _Adoption(self._behind, channel, owed)
         for post in posts:
             if self._hearing.is_mine(post):

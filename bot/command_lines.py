@@ -61,8 +61,6 @@ async def run_line(
             return Answer(_HELP)
         case (["reset"], []):
             return await commands.reset(place)
-        case (["stop"], []):
-            return await commands.stop(place)
         case (["status"], []):
             return await commands.status(place)
         case (["persona", "list"], []):
@@ -128,6 +126,8 @@ async def _reply(controls: Controls, place: Place, who: Person, line: str) -> An
             return await controls.swipe(place, who, 1 if way == "next" else -1)
         case "continue", "":
             return await controls.go_on(place, who)
+        case "stop", "":
+            return await controls.stop(place, who)
         case "edit", text if text:
             return await controls.edit(place, who, text)
         case "undo", "":

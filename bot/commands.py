@@ -214,11 +214,6 @@ class Commands:
         character = self._casting.character(channel)
         return Answer(f"{character.name} starts afresh here.", public=True, enters=character)
 
-    async def stop(self, place: Place) -> Answer:
-        """End the reply that is being written here; what was shown of it stays."""
-        stopped = self._turns.stop(await self._turns.channel(place))
-        return Answer("Stopped." if stopped else "No reply is being written here.")
-
     async def status(self, place: Place) -> Answer:
         """How the model and this channel are doing."""
         channel = await self._turns.channel(place)

@@ -197,12 +197,13 @@ class Controls:
         """End the reply that is being written; what was shown of it stays."""
         channel = await self._turns.channel(place)
         running = self._turns.running(channel)
-        if running is None or reply_id not in (None, running.reply_id):
-            raise CommandError("That reply is not being written any more.")
-        question = await self._messages.get(running.question_id)
-        _require_asker(who, question)
-        self._turns.stop(channel)
-        return Answer("Stopped.")
+        if running is None and reply_id is None:
+            raise CommandError("No reply is being written here.")
+        if running is not None and reply_id in (None, running.reply_id):
+            _require_asker(who, await self._messages.get(running.question_id))
+            if self._turns.stop(channel, running):  # it may have ended meanwhile
+                return Answer("Stopped.")
+        raise CommandError("That reply is not being written any more.")
 
     async def vote(
         self, place: Place, who: Person, liked: bool, reply_id: int | None = None

@@ -151,6 +151,11 @@ class Memory:
         else:
             self._last.pop(channel_id, None)
 
+    def changed(self, message: Message | None) -> None:
+        """This message was edited or deleted (None: there was none), so no prompt may show it."""
+        if message is not None:
+            self.forget(message.channel_id)
+
     @property
     def _context_tokens(self) -> int:
         return min(self._config.prompt.context_tokens, self._model.info.context_length)

@@ -155,18 +155,15 @@ class Turns:
         content = well_formed(incoming.text())
         if content and incoming.post_id is not None:
             async with self._lock(incoming.place.key):
-                message = await self._messages.edit(incoming.post_id, content, edited_at)
-            if message is not None:
-                self.memory.forget(message.channel_id)
+                self.memory.changed(await self._messages.edit(incoming.post_id, content, edited_at))
 
     async def deleted(self, place_key: str, post_id: int) -> None:
         """Follow a deletion: what is gone leaves the memory, and nobody waits for its reply."""
         async with self._lock(place_key):
             message = await self._messages.delete_post(post_id)
-        if message is None:
-            return
-        self.memory.forget(message.channel_id)
-        if (line := self._lines.get(message.channel_id)) is None:
+        self.memory.changed(message)
+        line = self._lines.get(message.channel_id) if message is not None else None
+        if message is None or line is None:
             return
         if message.id in line.waiting:
             line.waiting.remove(message.id)
@@ -249,7 +246,9 @@ class Turns:
                 done.cancel()
                 raise
             except Exception as error:  # noqa: BLE001 - raised where it is waited for
-                if not done.done():
+                if done.done():
+                    log.warning("What nobody waits for in %s failed: %s", channel.name, error)
+                else:
                     done.set_exception(error)
 
         line.task = asyncio.create_task(

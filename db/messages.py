@@ -186,10 +186,12 @@ class Messages:
         """The message is shown by this post, counted from 0; replaces the post at that position."""
         async with self._connection.transaction() as connection:
             rows = await connection.execute_fetchall(
-                "SELECT channel_id FROM messages WHERE id = ?", (message_id,)
+                """SELECT channel_id, (SELECT count(*) FROM posts WHERE message_id = m.id) AS posts
+                   FROM messages AS m WHERE id = ?""",
+                (message_id,),
             )
-            for row in rows:
-                await _insert_post(connection, message_id, post_id, position)
+            for row in rows:  # others may be gone meanwhile, and there must be no gap
+                await _insert_post(connection, message_id, post_id, min(position, row["posts"]))
                 await _start_hearing(connection, row["channel_id"], post_id)
 
     async def finish_reply(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from db.channels import Channel
 from db.connection import SerialConnection
 from db.messages import Message
-from db.values import storable, to_json
+from db.values import storable
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Summaries:
 
     async def _still_said(self, piece: Sequence[Message]) -> bool:
         """Whether all these messages are there and say what they said."""
-        rows = await self._connection.rows(SAID, (to_json([message.id for message in piece]),))
+        rows = await self._connection.rows(SAID, (json.dumps([message.id for message in piece]),))
         said = {row["id"]: row["content"] for row in rows}
         return all(said.get(message.id) == message.content for message in piece)
 

@@ -75,6 +75,10 @@ class Replies(commands.Cog):
             interaction, self._controls.say(place(interaction), _person(interaction), text)
         )
 
+    @app_commands.command(description="End the reply that is being written here.")
+    async def stop(self, interaction: Interaction) -> None:
+        await answer(interaction, self._controls.stop(place(interaction), _person(interaction)))
+
     async def _started(self, interaction: Interaction, *, going_on: bool) -> Answer:
         begin = self._controls.go_on if going_on else self._controls.regenerate
         await begin(place(interaction), _person(interaction))

@@ -1,4 +1,4 @@
-"""`/status` and `/stop`: how the model and the channel are doing, and an end to a reply."""
+"""`/status`: how the model and the channel are doing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,3 @@ class Status(commands.Cog):
     @app_commands.command(description="The model, the queue and this channel.")
     async def status(self, interaction: Interaction) -> None:
         await answer(interaction, self._commands.status(place(interaction)))
-
-    @app_commands.command(description="End the reply that is being written here.")
-    async def stop(self, interaction: Interaction) -> None:
-        await answer(interaction, self._commands.stop(place(interaction)))

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from bot.errors import CommandError
+from bot.reply import Running
 from bot.stage import DeliveryInterrupted, DeliveryRefused
 from config import Config
 from inference.types import InferenceError
@@ -42,6 +43,27 @@ async def test_two_people_at_once_are_one_after_the_other(scene: Scene) -> None:
     gate.set()
     await scene.settled()
     assert await remembered(scene) == ["hi", "Second words."]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_work_that_nobody_waits_for_any_more_leaves_the_channel_answering(
+    scene: Scene, fails: bool
+) -> None:
+    channel = await scene.behind.turns.channel(GENERAL)
+    gate = asyncio.Event()
+
+    async def work(_: Running) -> str:
+        await gate.wait()
+        if fails:
+            raise CommandError("That fails.")
+        return "done"
+
+    waiter = scene.behind.turns.begin(channel, Running(0), work)
+    await scene.say("and?")
+    waiter.cancel()
+    gate.set()
+    await scene.settled()
+    assert scene.replies == ["You said: Ann: and?"]
 
 
 async def test_what_is_said_meanwhile_is_answered_afterwards(scene: Scene) -> None:

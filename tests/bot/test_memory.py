@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -288,6 +289,44 @@ async def test_facts_are_added_pinned_corrected_and_forgotten(scene: Scene) -> N
     await said(scene, "/memory unpin 1")
     with pytest.raises(DatabaseError, match="no fact 1"):
         await said(scene, "/memory forget 1")  # it went with its scene
+
+
+async def test_what_is_gone_or_corrected_is_told_by_no_earlier_prompt(scene: Scene) -> None:
+    question = await scene.say("My sister is called Lena.")
+    for change in ("edit", "correct", "forget", "delete"):
+        await said(scene, "/memory add The inn burned down.")
+        number = (await said(scene, "/memory list")).split("\n")[-1].split(".")[0]
+        await ask(scene, "Hello.", "Aye.")
+        assert "The last prompt" in await said(scene, "/memory why")
+        if change == "edit":
+            await scene.behind.turns.edited(replace(question, content="Hm."), 2e9)
+        elif change == "correct":
+            await said(scene, f"/memory correct {number} The mill {change} burned down.")
+        elif change == "forget":
+            await said(scene, f"/memory forget {number}")
+        else:
+            assert question.post_id is not None
+            await scene.behind.turns.deleted(GENERAL.key, question.post_id)
+        assert "has not answered" in await said(scene, "/memory why")
+
+
+async def test_a_summary_under_way_keeps_nothing_of_what_is_deleted(short: Scene) -> None:
+    gate = asyncio.Event()
+    scripts: list[Script | str] = [words("It was a secret.", gate=gate), *["Nothing of it."] * 9]
+    short.client.by_channel[f"{GENERAL.key} summary"] = type(short.client.scripts)(scripts)
+    first = await short.say(long_line(0))
+    await short.settled()
+    for number in range(1, 20):
+        if await summaries_written(short):
+            break
+        await short.say(long_line(number))
+        await short.settled()
+    await until(lambda: short.client.writing)
+    assert first.post_id is not None
+    await short.behind.turns.deleted(GENERAL.key, first.post_id)
+    gate.set()
+    await short.behind.turns.keeper.idle()
+    assert "secret" not in await said(short, "/summary show")
 
 
 async def test_a_fact_is_changed_by_whoever_said_it(scene: Scene) -> None:

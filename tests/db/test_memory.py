@@ -23,7 +23,9 @@ async def learn(database: Database, channel: Channel, text: str, **more: object)
 
 async def tell(database: Database, channel: Channel, text: str, up_to: int) -> bool:
     known = await database.summaries.of(channel, "mirela")
-    return await database.summaries.tell(channel, "mirela", text, since=known, up_to=up_to, at=10.0)
+    return await database.summaries.tell(
+        channel, "mirela", text, since=known, piece=(), up_to=up_to, at=10.0
+    )
 
 
 async def test_a_summary_belongs_to_one_scene_of_one_character(
@@ -44,7 +46,7 @@ async def test_the_model_s_text_is_void_if_somebody_changed_the_summary_meanwhil
     before = await database.summaries.of(channel, "mirela")
     await database.summaries.fix(channel, "mirela", "By hand.", by="discord:7", at=1.0)
     assert not await database.summaries.tell(
-        channel, "mirela", "By the model.", since=before, up_to=3, at=2.0
+        channel, "mirela", "By the model.", since=before, piece=(), up_to=3, at=2.0
     )
     assert (await database.summaries.of(channel, "mirela")).text == "By hand."
     assert await tell(database, channel, "More.", 3)
@@ -75,6 +77,26 @@ async def test_what_is_told_goes_with_a_message_it_tells(
         await database.rewriting.rewind([last.id, reply.id])
     known = await database.summaries.of(channel, "mirela")
     assert (known.told, known.fixed, known.up_to) == ("", "By hand.", 0)
+
+
+@pytest.mark.parametrize("change", ["none", "edit", "delete", "forget"])
+async def test_the_model_s_text_is_void_if_what_it_tells_changed_meanwhile(
+    database: Database, channel: Channel, change: str
+) -> None:
+    piece = [await ask(database, channel, f"Line {n}.", post_id=n) for n in (1, 2)]
+    since = await database.summaries.of(channel, "mirela")
+    if change == "edit":
+        await database.messages.edit(1, "Another line.", 2000.0)
+    elif change == "delete":
+        await database.messages.delete_post(2)
+    elif change == "forget":
+        await database.privacy.forget_author(piece[0].author_key)
+    stored = await database.summaries.tell(
+        channel, "mirela", "Told.", since=since, piece=piece, up_to=piece[-1].place, at=2.0
+    )
+    assert stored == (change == "none")
+    known = await database.summaries.of(channel, "mirela")
+    assert known.told == ("Told." if stored else "")
 
 
 async def test_a_summary_of_an_earlier_scene_is_untouched_by_the_present_one(

@@ -147,6 +147,24 @@ async def test_a_reply_in_several_posts_goes_with_the_last(
     assert await database.messages.get(reply.id) is None
 
 
+async def test_a_post_behind_a_deleted_one_is_not_overwritten(
+    database: Database, channel: Channel
+) -> None:
+    reply = await begin(database, channel, (await ask(database, channel)).id)
+    for position, post_id in enumerate((10, 11, 12, 13)):
+        await database.messages.posted(reply.id, post_id, position)
+    await database.messages.delete_post(11)
+    there = await database.messages.get(reply.id)
+    assert there is not None
+    assert there.post_ids == (10, 12, 13)
+    await database.messages.posted(reply.id, 14, len(there.post_ids))
+    await database.messages.posted(reply.id, 15, 5)  # by one who counts the deleted one
+    await database.messages.posted(reply.id, 16, 5)
+    there = await database.messages.get(reply.id)
+    assert there is not None
+    assert there.post_ids == (10, 12, 13, 14, 15, 16)
+
+
 async def test_history_is_the_newest_part_oldest_first(
     database: Database, channel: Channel
 ) -> None:

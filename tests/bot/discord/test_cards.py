@@ -87,6 +87,13 @@ async def test_writing_in_a_modal(town: Town) -> None:
         assert "must be one line" in (await done.wait_response()).content
 
 
+async def test_a_form_is_not_kept_for_ever() -> None:
+    async def submitted(_: object, __: dict[str, str]) -> Answer:
+        return Answer("")
+
+    assert CardModal(Form("", "A character", PAGES["character"]), submitted).timeout == 900
+
+
 async def test_nobody_opens_a_form_in_vain(town: Town) -> None:
     async with town.bot():
         await town.server.wait_ready(commands=True)

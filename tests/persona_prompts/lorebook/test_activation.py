@@ -66,6 +66,14 @@ def test_a_key_that_was_said_activates() -> None:
     assert found.dropped == ()
 
 
+@pytest.mark.parametrize("key", ["{{//x}}", "{{random:,}}", "/{{//x}}/i"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_key_of_which_macros_leave_nothing_is_never_said(key: str, whole: bool) -> None:
+    fields = {"extensions": {"match_whole_words": whole}}
+    shelf = book(entry("Never.", key, **fields), entry("The sea.", key, "sea", **fields))
+    assert texts(shelf, "The sea!", "Aye //i.") == ["The sea."]
+
+
 def test_constant_switched_off_and_empty() -> None:
     shelf = book(
         entry("Always.", constant=True),

@@ -30,6 +30,13 @@ def test_keys(key: str, text: str, hit: bool) -> None:
     assert found(key, text) is hit
 
 
+@pytest.mark.parametrize("key", ["", " ", "//", "//i"])
+@pytest.mark.parametrize("use_regex", [False, True])
+@pytest.mark.parametrize("words", [False, True])
+def test_an_empty_key_never_matches(key: str, use_regex: bool, words: bool) -> None:
+    assert not found(key, "Go to https:// now, //i.", use_regex=use_regex, words=words)
+
+
 def test_case_and_whole_words() -> None:
     assert not found("Storm", "storm", case=True)
     assert not found("cat", "education, cats", words=True)
