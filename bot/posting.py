@@ -6,6 +6,7 @@ A post can be edited only by what sent it. Posts of an earlier run are looked up
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -22,8 +23,9 @@ log = logging.getLogger(__name__)
 
 _REPLY_NEEDS_HISTORY = 160002
 _NOBODY = discord.AllowedMentions.none()
-_KEPT = 4096  # posts and edits of this run that are remembered
+_KEPT = 4096  # posts, edits and deletions of this run that are remembered
 _LOOKED_BACK = 20  # posts among which one is looked for whose answer was lost
+_CLOCKS_APART = 60.0  # seconds that Discord's clock may be behind this machine's
 _THE_BOT = 0
 
 T = TypeVar("T")
@@ -39,7 +41,9 @@ class Posts:
         self._webhooks = webhooks
         self._senders: OrderedDict[int, int] = OrderedDict()  # post: webhook, or _THE_BOT
         self._edits: OrderedDict[tuple[int, str], None] = OrderedDict()
-        self._doubtful: set[int] = set()  # channels where a webhook's post may or may not be
+        self._deletions: OrderedDict[int, None] = OrderedDict()
+        # Channels where a webhook's post may or may not be, and since when (Unix seconds).
+        self._doubtful: dict[int, float] = {}
 
     def target(self, where: Where) -> discord.PartialMessageable:
         return self._client.get_partial_messageable(where.channel, guild_id=where.guild)
@@ -113,6 +117,7 @@ class Posts:
 
     async def delete(self, where: Where, post_id: int) -> None:
         """Delete a post; one that is gone already is what was wanted."""
+        _keep(self._deletions, post_id, None)  # Discord may tell of it before it answers
         try:
             done = await self._change(
                 where,
@@ -128,6 +133,10 @@ class Posts:
     def is_own_edit(self, post_id: int, content: str) -> bool:
         """Whether an edit that Discord tells of was made here."""
         return (post_id, content.strip()) in self._edits
+
+    def is_own_deletion(self, post_id: int) -> bool:
+        """Whether a deletion that Discord tells of was asked for here."""
+        return post_id in self._deletions
 
     async def _speak(
         self, where: Where, persona: str, name: str, text: str, view: View
@@ -148,9 +157,12 @@ class Posts:
     async def _execute(
         self, where: Where, voice: Voice, username: str, text: str, view: View
     ) -> discord.Message:
-        if where.channel in self._doubtful:
-            self._doubtful.discard(where.channel)
-            if (post := await self._sent_before(where, voice.webhook, text)) is not None:
+        began = time.time()
+        since = self._doubtful.get(where.channel)
+        if since is not None:
+            post = await self._sent_before(where, voice.webhook, text, since)
+            self._doubtful.pop(where.channel, None)
+            if post is not None:
                 return post
         shown: discord.ui.View = discord.utils.MISSING if view is None else view
         try:
@@ -164,16 +176,19 @@ class Posts:
                 wait=True,
             )
         except (aiohttp.ClientError, OSError, discord.DiscordServerError):
-            self._doubtful.add(where.channel)  # webhooks know no nonce
+            self._doubtful.setdefault(where.channel, began)  # webhooks know no nonce
             raise
 
     async def _sent_before(
-        self, where: Where, webhook: discord.Webhook, text: str
+        self, where: Where, webhook: discord.Webhook, text: str, since: float
     ) -> discord.Message | None:
-        """A post that Discord took without saying so."""
+        """A post that Discord took without saying so; a reply may have grown to `text` since."""
         try:
             async for post in self.target(where).history(limit=_LOOKED_BACK):
-                same = post.webhook_id == webhook.id and post.content == text.strip()
+                if post.created_at.timestamp() < since - _CLOCKS_APART:
+                    return None  # an earlier run's posts are nobody's here, and may read alike
+                begun = post.content.strip()
+                same = post.webhook_id == webhook.id and begun and text.strip().startswith(begun)
                 if same and post.id not in self._senders:
                     return post
         except discord.Forbidden as error:

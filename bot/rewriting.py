@@ -80,6 +80,7 @@ class Rewrites:
                 await self._replies.apologise(channel, question, outcome.error)
         except DeliveryInterrupted as interruption:
             log.warning("Reply %d is not shown as it is now: %s", reply.id, interruption)
+            await self._settle(record, Outcome(record.shown, "cancelled"))
         except (ReplyGone, DeliveryRefused) as refused:
             log.info("Reply %d cannot be changed any further: %s", reply.id, refused)
             await self._settle(record, Outcome(record.shown, "cancelled"))

@@ -329,7 +329,13 @@ async def talk(behind: Company, conversation: Conversation) -> None:
 async def _until_shown(behind: Company, conversation: Conversation, work: Awaitable[T]) -> T:
     """The result of `work`; meanwhile Ctrl-C stops the reply instead of the program."""
     channel = await conversation.channel()
-    with _interrupts(lambda: behind.turns.stop(channel)):
+
+    def stop() -> None:
+        running = behind.turns.running(channel)
+        if running is not None:
+            behind.turns.stop(channel, running)
+
+    with _interrupts(stop):
         return await work
 
 

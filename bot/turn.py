@@ -157,13 +157,14 @@ class Turns:
             async with self._lock(incoming.place.key):
                 self.memory.changed(await self._messages.edit(incoming.post_id, content, edited_at))
 
-    async def deleted(self, place_key: str, post_id: int) -> None:
+    async def deleted(self, place_key: str, post_id: int, *, own: bool = False) -> None:
         """Follow a deletion: what is gone leaves the memory, and nobody waits for its reply."""
         async with self._lock(place_key):
             message = await self._messages.delete_post(post_id)
         self.memory.changed(message)
         line = self._lines.get(message.channel_id) if message is not None else None
-        if message is None or line is None:
+        # `own`: the reply being written took the post away itself, and goes on.
+        if message is None or line is None or own:
             return
         if message.id in line.waiting:
             line.waiting.remove(message.id)
@@ -261,13 +262,11 @@ class Turns:
         line = self._lines.get(channel.id)
         return None if line is None else line.running
 
-    def stop(self, channel: Channel) -> bool:
-        """End the reply that the channel is busy with; False if there is none."""
-        line = self._lines.get(channel.id)
-        if line is None or line.running is None:
-            return False
-        self._stop(line.running)
-        return True
+    def stop(self, channel: Channel, running: Running) -> bool:
+        """End the reply `running`; False if the channel is not busy with it any more."""
+        if still := self.running(channel) is running:
+            self._stop(running)
+        return still
 
     def waiting(self, channel: Channel) -> int:
         """How many questions of the channel wait, the one being answered included."""

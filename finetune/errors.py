@@ -7,5 +7,9 @@ class InputError(Exception):
     """The data or the settings cannot be used as they are (exit code 2)."""
 
 
+class DiskFullError(InputError):
+    """There is no room for what is to be written; nothing half-written is left."""
+
+
 class TrainingError(Exception):
     """Training began and could not be finished (exit code 1)."""

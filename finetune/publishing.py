@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from finetune.disk import full_disk_said
 from finetune.errors import TrainingError
 from inference.adapters import (
     BASE,
@@ -35,15 +35,15 @@ _GIT_SECONDS = 5.0
 def staged(registry: AdapterRegistry, name: str) -> Iterator[Path]:
     """A hidden folder to build a version of `name` in; whatever is left of it goes in the end.
 
-    A full disk inside it is a `TrainingError`.
+    A full disk inside it is a `DiskFullError`.
     """
     folder = registry.staging_folder(name)
     try:
-        yield folder
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise _disk_full(folder) from error
+        with full_disk_said(
+            f"The disk of {folder.parent} is full; free some space and train again, or move"
+            " paths.data."
+        ):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         _remove_if_empty(folder.parent)
@@ -65,7 +65,6 @@ def save_weights(model: Any, folder: Path, dtype: str = "float32") -> None:
     """
     import torch
     from peft import get_peft_model_state_dict
-    from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
     wanted = getattr(torch, dtype)
@@ -73,16 +72,9 @@ def save_weights(model: Any, folder: Path, dtype: str = "float32") -> None:
         key: tensor.detach().cpu().to(wanted).contiguous()
         for key, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()
     }
-    try:
-        # "auto" would ask the hub whether the vocabulary was resized.
-        model.save_pretrained(
-            str(folder), save_embedding_layers=False, selected_adapters=["default"]
-        )
-        save_file(trained, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-    except SafetensorError as error:  # holds the system's error as text only
-        if os.strerror(errno.ENOSPC) in str(error) or os.strerror(errno.EDQUOT) in str(error):
-            raise _disk_full(folder) from error
-        raise
+    # "auto" would ask the hub whether the vocabulary was resized.
+    model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
+    save_file(trained, folder / WEIGHTS_FILE, metadata={"format": "pt"})
     (folder / "README.md").unlink(missing_ok=True)  # a model card with nothing filled in
     saved = load_file(folder / WEIGHTS_FILE)
     if saved.keys() != trained.keys() or any(
@@ -193,9 +185,3 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
     except OSError:  # it holds versions, or is gone already
         return
-
-
-def _disk_full(folder: Path) -> TrainingError:
-    return TrainingError(
-        f"The disk of {folder.parent} is full; free some space and train again, or move paths.data."
-    )

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -25,7 +24,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from finetune.dataset import Example, Turn
-from finetune.errors import InputError
+from finetune.disk import is_full_disk
+from finetune.errors import DiskFullError, InputError
 from finetune.sources.json_files import json_lines, read_json
 from inference.types import Message, Role
 
@@ -245,9 +245,11 @@ def write_training_set(made: TrainingSet, folder: Path) -> None:
         (staging / REPORT_FILE).write_text(report + "\n", "utf-8", errors="replace")
         _replace(folder, staging)
     except OSError as error:
+        if is_full_disk(error):
+            raise DiskFullError(
+                f"{folder} cannot be written: the disk is full; free some space."
+            ) from error
         reason = error.strerror or error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = "the disk is full; free some space"
         raise InputError(f"{folder} cannot be written: {reason}.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -6,10 +6,13 @@ Cards are read again when their files change, so a character can be written whil
 from __future__ import annotations
 
 import difflib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from persona_prompts.character import Character, CharacterError, read_character
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".json", ".png")
 SHIPPED = Path(__file__).with_name("characters")
@@ -117,8 +120,9 @@ class Cast:
         except FileNotFoundError:
             return stamps
         except OSError as error:
+            log.debug("The folder %s cannot be listed: %s", folder, error)
             self._folder_problems.append(
-                f"The characters in {folder} cannot be listed: {error.strerror or error}."
+                f"The characters in {folder.name} cannot be listed: {error.strerror or error}."
             )
         cards = {file.stem for file in stamps if file.suffix.lower() == ".json"}
         return {
@@ -134,6 +138,8 @@ class Cast:
         try:
             return _Read(stamp, read_character(file), "")
         except CharacterError as error:
+            # The sentence is shown in channels, where the folders are nobody's business.
+            log.info("The character file %s cannot be used: %s", file, error)
             return _Read(stamp, None, str(error))
 
 

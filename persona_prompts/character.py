@@ -88,10 +88,10 @@ def read_character(file: Path) -> Character:
     """
     if not _SLUG.fullmatch(file.stem):
         raise CharacterError(
-            f"{file}: a character's file is named in small letters, digits and hyphens, "
+            f"{file.name}: a character's file is named in small letters, digits and hyphens, "
             "like mirela.json."
         )
-    return character_of(read_card(file), file.stem, str(file), file)
+    return character_of(read_card(file), file.stem, file.name, file)
 
 
 def check_id(id: str) -> str:

@@ -59,7 +59,8 @@ class Listener(commands.Cog):
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
         await self._bot.catch_up.done(payload.channel_id, payload.guild_id)
-        await self._turns.deleted(channel_key(payload.channel_id), payload.message_id)
+        own = self._bot.stage.posts.is_own_deletion(payload.message_id)
+        await self._turns.deleted(channel_key(payload.channel_id), payload.message_id, own=own)
 
     @commands.Cog.listener()
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:

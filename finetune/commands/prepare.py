@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from datetime import UTC, datetime
@@ -175,15 +176,22 @@ def _sources(
 
 
 def _files(config: Config, options: argparse.Namespace) -> list[Dialogue]:
+    from finetune.sources.channel_log import opted_out
     from finetune.sources.formats import read_source, since
     from persona_prompts.cast import SHIPPED, Cast
 
     cast = Cast(SHIPPED, config.paths.personas)
     persona = cast.get(options.persona) if options.persona else None
+    refused = asyncio.run(opted_out(config))
     found: list[Dialogue] = []
     for file in options.data_path:
         found += read_source(
-            file, options.format, cast=cast, persona=persona, bot_names=options.bot_name or ()
+            file,
+            options.format,
+            cast=cast,
+            persona=persona,
+            bot_names=options.bot_name or (),
+            opted_out=refused,
         )
     if options.since is not None:
         found = since(found, options.since)

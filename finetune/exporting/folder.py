@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from finetune.errors import InputError, TrainingError
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+from finetune.disk import full_disk_said
+from finetune.errors import InputError
 
 
 def check_folder(folder: Path, needed: int) -> None:
@@ -32,7 +30,7 @@ def check_folder(folder: Path, needed: int) -> None:
 def staged(folder: Path) -> Iterator[Path]:
     """A hidden folder beside `folder` that becomes it in the end; after an error nothing is left.
 
-    A full disk inside it is a `TrainingError`; a place where nothing may be written an
+    A full disk inside it is a `DiskFullError`; a place where nothing may be written an
     `InputError`.
     """
     draft = folder.absolute().parent / f".{folder.absolute().name}.exporting-{os.getpid()}"
@@ -43,36 +41,24 @@ def staged(folder: Path) -> Iterator[Path]:
         raise InputError(
             f"output_dir = {folder} cannot be made: {error.strerror}; name another folder."
         ) from error
+    full = (
+        f"The disk of {folder} is full; nothing was exported, so free some space or name another"
+        " output_dir."
+    )
     done = False
     try:
-        yield draft
-        for file in draft.iterdir():
-            file.chmod(draft.stat().st_mode & 0o666)  # safetensors lets nobody else read them
-        if folder.is_dir():
-            folder.rmdir()  # it is empty, else the operating system refuses
-        draft.rename(folder)
+        with full_disk_said(full):
+            yield draft
+            for file in draft.iterdir():
+                file.chmod(draft.stat().st_mode & 0o666)  # safetensors lets nobody else read them
+            if folder.is_dir():
+                folder.rmdir()  # it is empty, else the operating system refuses
+            draft.rename(folder)
         done = True
-    except Exception as error:
-        if not _is_full_disk(error):
-            raise
-        raise TrainingError(
-            f"The disk of {folder} is full; nothing was exported, so free some space or name"
-            " another output_dir."
-        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         for parent in () if done else made:
             parent.rmdir()
-
-
-def _is_full_disk(error: Exception) -> bool:
-    """safetensors and torch keep the system's error as text only."""
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return True
-    cause = error.__cause__ or error.__context__
-    return any(os.strerror(number) in str(error) for number in _FULL) or (
-        isinstance(cause, Exception) and _is_full_disk(cause)
-    )
 
 
 def _existing(folder: Path) -> Path:

@@ -8,7 +8,7 @@ scrub → silence → errors → length limit → empty → introductions → na
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from config import FinetuneSettings, PrepareSettings
@@ -80,9 +80,9 @@ def prepare(
     journal.record("name drills", before, size_of_examples(examples), {"drills": drilled})
     replayed = _replayed(replay, settings, windows, seen, journal, seed) if replay else []
     found = preferences(parts.train, windows)
-    everything = (*examples, *replayed)
+    everything = _without_channels((*examples, *replayed), pseudonyms)
     report = {
-        **(origin or {}),
+        **_described(origin or {}, pseudonyms),
         "settings": {
             **settings.model_dump(),
             "cutoff_len": tokens.settings.cutoff_len,
@@ -105,12 +105,23 @@ def prepare(
     }
     return TrainingSet(
         train=everything,
-        validation=tuple(example for _, example in validation),
+        validation=_without_channels([example for _, example in validation], pseudonyms),
         pairs=found.pairs,
         votes=found.votes,
         unwanted=found.unwanted,
         report=report,
     )
+
+
+def _described(origin: Mapping[str, Any], pseudonyms: Pseudonyms) -> dict[str, Any]:
+    if "sources" not in origin:
+        return dict(origin)
+    return {**origin, "sources": [pseudonyms.source(key) for key in origin["sources"]]}
+
+
+def _without_channels(examples: Iterable[Example], pseudonyms: Pseudonyms) -> tuple[Example, ...]:
+    """`examples` whose sources are still told apart, but do not say which channel they are."""
+    return tuple(replace(one, source=pseudonyms.source(one.source)) for one in examples)
 
 
 def _cleaned(

@@ -23,6 +23,7 @@ KEY_FILE = "pseudonyms.key"
 _KEY_BYTES = 32
 _NAMES = Path(__file__).with_name("first_names.txt")
 _NO_SPACES = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]")
+_CHANNEL_ID = regex.compile(r"(?<!\d)\d{15,22}(?!\d)")
 _COMMON = Path(__file__).with_name("common_words.txt")
 
 
@@ -80,6 +81,12 @@ class Pseudonyms:
         self.people[author] = chosen
         return chosen
 
+    def source(self, key: str) -> str:
+        """`key` of a channel or name of a file without the channel's id on Discord."""
+        if key.startswith("discord:"):
+            return self._channel(key)
+        return _CHANNEL_ID.sub(lambda match: self._channel(f"discord:{match[0]}"), key)
+
     def renaming(self, dialogue: Dialogue) -> Renaming:
         """How everybody of `dialogue` is called."""
         present = list(dialogue.present)
@@ -89,8 +96,11 @@ class Pseudonyms:
         )
         return self._renamed(tuple(known), dialogue.names)
 
-    def _number(self, author: str) -> int:
-        digest = hmac.new(self._key, author.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    def _channel(self, key: str) -> str:
+        return f"channel-{self._number(key):016x}"
+
+    def _number(self, key: str) -> int:
+        digest = hmac.new(self._key, key.encode("utf-8", "surrogatepass"), hashlib.sha256)
         return int.from_bytes(digest.digest()[:8], "big")
 
     def _forms(self, known: tuple[tuple[str, str], ...], taken: tuple[str, ...]) -> Renaming:
@@ -103,11 +113,12 @@ class Pseudonyms:
                 if form.casefold() in own:
                     continue
                 if form.casefold() in common_words():
-                    if form[0].isupper():
-                        exact.setdefault(form, given[author])
+                    exact.setdefault(form[:1].upper() + form[1:], given[author])
                     continue
-                forms.setdefault(form.casefold(), given[author])
-            forms.setdefault(f"@{name.casefold()}", given[author])
+                for spelling in (_folded(form), form):
+                    forms.setdefault(spelling, given[author])
+            for spelling in (_folded(name), name):
+                forms.setdefault(f"@{spelling}", given[author])
         return Renaming(given, forms, exact, taken)
 
     def _distinct(self, authors: list[str], taken: tuple[str, ...]) -> dict[str, str]:
@@ -136,19 +147,23 @@ class Renaming:
         exact: dict[str, str],
         kept: tuple[str, ...],
     ) -> None:
-        """`kept`: the character's names, in which a person's name may stand."""
+        """How people are called, folded and as written: case folding may change the length.
+
+        `kept`: the character's names, in which a person's name may stand.
+        """
         self._given = given
         self._forms = forms
         self._exact = exact
         every = dict.fromkeys((*forms, *(name.casefold() for name in kept)) if forms else ())
         spaced = [form for form in every if not _NO_SPACES.search(form)]
         joined = [form for form in every if _NO_SPACES.search(form)]
-        # Scripts without spaces have no word's end that a name could be told by.
+        # An underscore is a word's end too: _Bob_ is how Markdown stresses a name. Scripts without
+        # spaces have no word's end that a name could be told by.
         self._patterns = [
             regex.compile(pattern, flags, names=names)
             for names, pattern, flags in (
-                (list(exact), r"(?<!\w)\L<names>(?!\w)", 0),
-                (spaced, r"(?<!\w)\L<names>(?!\w)", regex.I),
+                (list(exact), r"(?<![^\W_])\L<names>(?![^\W_])", 0),
+                (spaced, r"(?<![^\W_])\L<names>(?![^\W_])", regex.I),
                 (joined, r"\L<names>", regex.I),
             )
             if names  # an empty list would match everywhere
@@ -167,11 +182,16 @@ class Renaming:
 
     def _replaced(self, match: regex.Match[str]) -> str:
         found = match[0]
-        name = self._exact.get(found) or self._forms.get(found.casefold())
+        name = self._exact.get(found) or self._forms.get(_folded(found))
         if name is None:  # the character's own
             return found
         self.count += 1
         return name
+
+
+def _folded(text: str) -> str:
+    """`text` without case; the Turkish i's are one letter, as the patterns take them."""
+    return text.casefold().replace("i\u0307", "i").replace("ı", "i")
 
 
 def _forms_of(name: str) -> list[str]:

@@ -28,8 +28,8 @@ class Scrubber:
     def scrub(self, dialogue: Dialogue) -> Dialogue:
         """`dialogue` with placeholders for secrets and made-up names for people.
 
-        What the character said, its rejected variants and the people's keys are scrubbed too. The
-        character's own names stay.
+        What the character said, its rejected variants, a system message that came with the chat
+        and the people's keys are scrubbed too. The character's own names stay.
         """
         placeholders = Placeholders()
         renaming = self._pseudonyms.renaming(dialogue)
@@ -37,8 +37,8 @@ class Scrubber:
         scrubber = _OneDialogue(placeholders, renaming, self._entities, dialogue.names)
         said = tuple(scrubber.said(one) for one in dialogue.said)
         character = dialogue.character
-        if not dialogue.named and character.system_prompt:
-            system = placeholders.scrub(character.system_prompt)
+        if dialogue.card_from_file and character.system_prompt:
+            system = scrubber.text(character.system_prompt)
             character = replace(character, system_prompt=system)
         self._found.update(placeholders.found)
         if renaming.count > before:
@@ -68,13 +68,14 @@ class _OneDialogue:
             speaker = self._renaming.speaker(said.author, speaker)
         return replace(
             said,
-            line=replace(line, speaker=speaker, text=self._text(line.text)),
+            line=replace(line, speaker=speaker, text=self.text(line.text)),
             author="",
-            variants=tuple(map(self._text, said.variants)),
-            logged=None if said.logged is None else self._text(said.logged),
+            variants=tuple(map(self.text, said.variants)),
+            logged=None if said.logged is None else self.text(said.logged),
         )
 
-    def _text(self, text: str) -> str:
+    def text(self, text: str) -> str:
+        """`text` with placeholders and made-up names."""
         text = self._placeholders.scrub(text)
         # A person called "token" must not break the placeholder of one.
         ends = [0, *(at for match in PLACEHOLDER.finditer(text) for at in match.span()), len(text)]

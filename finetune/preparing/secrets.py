@@ -15,22 +15,27 @@ from collections import Counter
 
 import regex
 
+_SPACES = "\u00a0\u2007-\u200a\u202f"  # that typesetters put between groups of digits
+_DASHES = "\u2010-\u2015\u2212"
+
 # The first that matches wins, so what contains others stands before them. Every repetition is
 # bounded or cannot overlap what follows it, so that no text takes long.
 _SHAPES = {
     "key block": r"-----BEGIN [A-Z ]{1,40}-----(?:(?!-----END)[\s\S]){1,20000}"
     r"(?:-----END [A-Z ]{1,40}-----|\Z)",
-    "webhook": r"(?:https?://)?(?:\w{1,16}\.)?discord(?:app)?\.com/api/(?:v\d{1,2}/)?webhooks/"
-    r"\d{15,22}/[\w-]{1,128}",
-    "invite": r"(?:https?://)?(?:www\.)?(?:discord\.gg|discord(?:app)?\.com/invite|dsc\.gg"
-    r"|discord\.me)/[\w-]{2,64}",
-    "link": r"[a-z][a-z0-9+.-]{1,15}://[^\s/@:]{0,128}:[^\s/@]{1,256}@[^\s<>\"']{1,2048}"
-    r"|https?://[^\s<>\"']{1,1024}[?&#](?:access_?token|auth|api_?key|apikey|key|token|secret"
-    r"|password|passwd|pwd|sig|signature|session(?:_?id)?|code|X-Amz-Signature)="
-    r"[^\s<>\"']{1,2048}",
-    "e-mail": r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"
+    "webhook": r"(?i:(?:https?://)?(?:\w{1,16}\.)?discord(?:app)?\.com/api/(?:v\d{1,2}/)?webhooks/"
+    r"\d{15,22}/[\w-]{1,128})",
+    "invite": r"(?i:(?:https?://)?(?:www\.)?(?:discord\.gg|discord(?:app)?\.com/invite|dsc\.gg"
+    r"|discord\.me)/[\w-]{2,64})",
+    # A password may hold a slash, but https://host:8080/@name has none.
+    "link": r"(?i:[a-z][a-z0-9+.-]{1,15}://[^\s/@:]{0,128}:"
+    r"(?!(?<=https?://[^\s/@:]{0,128}:)\d{1,5}/)[^\s@]{1,256}@[^\s<>\"']{1,2048}"
+    r"|https?://[^\s<>\"']{1,1024}[?&#](?:[\w.-]{0,32}[_.-])?(?:access_?token|refresh_?token"
+    r"|id_?token|client_?secret|auth|api_?key|key|token|secret"
+    r"|password|passwd|pwd|sig|signature|session(?:_?id)?|code)=[^\s<>\"']{1,2048})",
+    "e-mail": r"(?i:[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"
     r"|[\w.+-]{1,64}\s?[\[({]\s?at\s?[\])}]\s?[\w-]{1,63}"
-    r"(?:\s?(?:\.|[\[({]\s?dot\s?[\])}])\s?[\w-]{2,63}){1,6}",
+    r"(?:\s?(?:\.|[\[({]\s?dot\s?[\])}])\s?[\w-]{2,63}){1,6})",
     "token": r"[\w-]{23,30}\.[\w-]{6,7}\.[\w-]{27,64}"  # Discord
     r"|mfa\.[\w-]{60,100}"
     r"|eyJ[\w-]{8,4096}\.[\w-]{8,8192}(?:\.[\w-]{0,4096})?"  # JWT
@@ -41,7 +46,7 @@ _SHAPES = {
     r"|AIza[\w-]{35}|ya29\.[\w-]{16,512}|xox[abeprs]-[\w-]{8,255}|npm_\w{30,64}|pypi-[\w-]{16,512}"
     r"|SG\.[\w-]{16,32}\.[\w-]{32,64}|dop_v1_\w{32,128}|AC[0-9a-f]{32}",
     "mention": r"<(?:@[!&]?|\#|a?:\w{1,64}:|/[\w -]{1,100}:|t:)\d{1,22}(?::\w)?>",
-    "password": r"(?i:(?<=\b(?:password|passwd|passwort|passcode|pwd|secret|api[ _-]?key"
+    "password": r"(?i:(?<=(?:\b|_)(?:password|passwd|passwort|passcode|pwd|secret|api[ _-]?key"
     r"|access[ _-]?key|token)\s{0,2}(?:is|was|[:=]|：)\s{0,2})(?=[^\s,;]{0,64}[\d_!$%&*+@#^-])"
     r"[^\s,;]{4,256})",
     "account": r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?"
@@ -49,7 +54,8 @@ _SHAPES = {
     "IP": r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?::\d{1,5})?(?![\d.]*\d)"
     r"|(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?![\w:])",
     "id": r"(?<!\d)\d{16,22}(?!\d)",
-    "phone": r"(?<![\d])(?<!\d[.,])(?:\+|00)?\(?\d(?:[ .()/-]{0,3}\d){6,16}(?!\d)",
+    "phone": r"(?<![\d])(?<!\d[.,])(?:\+|00)?\(?\d"
+    rf"(?:[{_SPACES} .()/{_DASHES}-]{{0,3}}\d){{6,16}}(?!\d)",
     "secret": r"[A-Za-z0-9+/_=-]{24,4096}",
 }
 KINDS = tuple(_SHAPES)
@@ -69,6 +75,7 @@ _DATE = regex.compile(
     r"\(?(?:(?:1[5-9]|20|21)\d\d[ ./-]\d{1,2}[ ./-]\d{1,2}|\d{1,2}[ ./-]\d{1,2}[ ./-]"
     r"(?:1[5-9]|20|21)\d\d)(?:\D{0,3}\d{1,2}){0,3}"
 )
+_TYPESET = (regex.compile(f"[{_SPACES}]"), " "), (regex.compile(f"[{_DASHES}]"), "-")
 _DECIMAL = regex.compile(r"(?!0\d)\d{1,3}\.\d+")
 _YEARS = regex.compile(r"(?:1[5-9]|20|21)\d\d\s?[-/]\s?(?:1[5-9]|20|21)\d\d")
 
@@ -124,6 +131,8 @@ def _is_address(value: str) -> bool:
 
 
 def _is_phone(value: str) -> bool:
+    for typeset, typed in _TYPESET:
+        value = typeset.sub(typed, value)
     digits = sum(map(str.isdigit, value))
     if any(shape.fullmatch(value) for shape in (_DATE, _YEARS, _DECIMAL)):
         return False

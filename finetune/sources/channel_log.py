@@ -9,7 +9,7 @@ it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from config import Config
@@ -18,6 +18,7 @@ from db.database import Database
 from db.feedback import Variant
 from db.messages import Message as Logged
 from finetune.errors import InputError
+from finetune.sources.consent import Entry, agreed_parts
 from finetune.sources.dialogue import Dialogue, Finish, Said, by_character
 from persona_prompts.cast import Cast
 from persona_prompts.prompt import Line
@@ -83,6 +84,19 @@ async def read_channels(
         return await reader.named([f"discord:{key}" if key.isdecimal() else key for key in keys])
 
 
+async def opted_out(config: Config) -> frozenset[str]:
+    """The keys of everybody who opted out; nobody, where there is no database.
+
+    Raises `DatabaseError`.
+    """
+    file = config.database_file
+    if not file.exists():
+        return frozenset()
+    patience = config.database.busy_timeout_seconds
+    async with await Database.open(file, busy_timeout_seconds=patience) as database:
+        return await database.consent.opted_out()
+
+
 class _Reader:
     """Reads channels of one database for one cast."""
 
@@ -133,17 +147,15 @@ class _Reader:
         present = dict.fromkeys(
             (message.author_key, message.author_name) for message in log if message.role == "user"
         )
-        if self._since is not None:
-            log = [message for message in log if message.created_at >= self._since]
-
         earlier = [message for message in log if message.place <= channel.scene_start]
         now = [message for message in log if message.place > channel.scene_start]
         found = []
         for scene in (earlier, now):
-            for part in self._agreed(scene):
-                lines = [
-                    (_said(message, votes, variants), message.persona or "") for message in part
-                ]
+            entries = (_entry(message, votes, variants) for message in scene)
+            parts, withheld = agreed_parts(entries, self._opted_out)
+            self._withheld += withheld
+            for part in parts:
+                lines = [one for one in part if self._in_time(one[0])]
                 for persona, said in by_character(lines):
                     character = self._cast.get(persona)
                     found.append(
@@ -157,22 +169,17 @@ class _Reader:
                     )
         return [dialogue for dialogue in found if dialogue.replies]
 
-    def _agreed(self, scene: Iterable[Logged]) -> Iterator[list[Logged]]:
-        """`scene` cut where somebody spoke who opted out, without the replies to them."""
-        part: list[Logged] = []
-        answering = False  # the next reply knows of a message that nobody may learn from
-        for message in scene:
-            if message.role == "user" and message.author_key in self._opted_out:
-                self._withheld += 1
-                yield part
-                part, answering = [], True
-            elif message.role == "character" and answering:
-                self._withheld += 1
-                yield part  # what others said meanwhile stays without its reply
-                part, answering = [], False
-            else:
-                part.append(message)
-        yield part
+    def _in_time(self, said: Said) -> bool:
+        return self._since is None or said.at is None or said.at >= self._since
+
+
+def _entry(
+    message: Logged,
+    votes: Mapping[int, tuple[int, int]],
+    variants: Mapping[int, Sequence[Variant]],
+) -> Entry:
+    said = _said(message, votes, variants)
+    return Entry(said, message.persona or "", message.id, message.reply_to)
 
 
 def _said(

@@ -125,4 +125,5 @@ def _dialogue(
         yield replace(
             Dialogue(who, group=False, said=tuple(said_lines), named=who.name != NOBODY.name),
             source=f"{file.name}#{row}",
+            card_from_file=character is None,
         )

@@ -56,6 +56,7 @@ class Dialogue:
     training and the validation set. `named`: the character is known by its name; a file of plain
     chats has none, and then no system message is made up either. `present` holds key and name of
     everybody in the place, also of those of whom no line is here: they may be spoken of.
+    `card_from_file`: the system message was logged with the chat, so that it may tell of people.
     """
 
     character: Character
@@ -64,6 +65,7 @@ class Dialogue:
     source: str = ""
     named: bool = True
     present: tuple[tuple[str, str], ...] = ()
+    card_from_file: bool = False
 
     @property
     def replies(self) -> int:

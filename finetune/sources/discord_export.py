@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from finetune.errors import InputError
 from finetune.sources.chat_rows import Rows
+from finetune.sources.consent import Entry, agreed_parts
 from finetune.sources.dialogue import Dialogue, Said, by_character
 from finetune.sources.json_files import list_of, object_row, text_of
 from finetune.sources.naming import Naming
@@ -21,38 +23,43 @@ _SPLIT_AT = 1800  # a post so long goes on in the next one: Discord takes 2,000 
 _LIKE, _DISLIKE = "👍", "👎"
 
 
-def discord_export(file: Path, rows: Rows, naming: Naming) -> Iterator[Dialogue]:
+def discord_export(
+    file: Path, rows: Rows, naming: Naming, opted_out: frozenset[str] = frozenset()
+) -> Iterator[Dialogue]:
     """One dialogue for every character that speaks, until another takes over.
 
     Characters are the authors marked as bots, or those that the user names; other bots are left
-    out. A post of a character that fills Discord's limit is joined with the next one.
+    out. A post of a character that fills Discord's limit is joined with the next one. Posts of the
+    people in `opted_out` (keys like `discord:123`) are withheld, and the replies to them.
     """
     for number, value in rows:
         row = object_row(file, number, value)
         channel = row.get("channel")
         if not isinstance(channel, dict):
             raise InputError(f"{file}, row {number} has no key 'channel' with an object.")
-        lines: list[tuple[Said, str]] = []
+        lines: list[Entry] = []
         for message in list_of(file, number, row, "messages"):
             said = _said(file, number, message, naming)
             if said is not None:
                 _append(lines, said)
         present = tuple(
             dict.fromkeys(
-                (said.author, said.line.speaker) for said, character in lines if not character
+                (entry.said.author, entry.said.line.speaker)
+                for entry in lines
+                if not entry.character
             )
         )
         source = f"discord:{channel.get('id', file.stem)}"
         group = channel.get("type") not in _PRIVATE
-        for name, part in by_character(lines):
-            character = naming.character(name)
-            yield Dialogue(character, group, tuple(part), source, present=present)
+        parts, _ = agreed_parts(lines, opted_out)
+        for agreed in parts:
+            for name, part in by_character(agreed):
+                character = naming.character(name)
+                yield Dialogue(character, group, tuple(part), source, present=present)
 
 
-def _said(
-    file: Path, number: int, message: dict[str, Any], naming: Naming
-) -> tuple[Said, str] | None:
-    """The message, and the character's name if one said it; None for what nobody said."""
+def _said(file: Path, number: int, message: dict[str, Any], naming: Naming) -> Entry | None:
+    """The message, with the character's name if one said it; None for what nobody said."""
     if message.get("type", "Default") not in _SAID:
         return None
     content = well_formed(text_of(file, number, message, "content"))
@@ -76,26 +83,23 @@ def _said(
         likes=likes,
         dislikes=dislikes,
     )
-    return said, name if own else ""
+    reference = message.get("reference")
+    answered = reference.get("messageId") if isinstance(reference, dict) else None
+    return Entry(said, name if own else "", _id(message.get("id")), _id(answered))
 
 
-def _append(lines: list[tuple[Said, str]], new: tuple[Said, str]) -> None:
-    said, character = new
-    if character and lines and lines[-1][1] == character:
-        last = lines[-1][0]
+def _id(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _append(lines: list[Entry], new: Entry) -> None:
+    if new.character and lines and lines[-1].character == new.character:
+        last, said = lines[-1].said, new.said
         if len(last.line.text) >= _SPLIT_AT:
-            line = Line(last.line.speaker, f"{last.line.text}\n{said.line.text}", own=True)
-            lines[-1] = (
-                Said(
-                    line,
-                    last.teachable,
-                    author=last.author,
-                    at=last.at,
-                    likes=max(last.likes, said.likes),
-                    dislikes=max(last.dislikes, said.dislikes),
-                ),
-                character,
-            )
+            line = replace(last.line, text=f"{last.line.text}\n{said.line.text}")
+            likes, dislikes = max(last.likes, said.likes), max(last.dislikes, said.dislikes)
+            joined = replace(last, line=line, likes=likes, dislikes=dislikes)
+            lines[-1] = replace(lines[-1], said=joined)
             return
     lines.append(new)
 

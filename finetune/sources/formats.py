@@ -29,14 +29,16 @@ def read_source(
     cast: Cast | None = None,
     persona: Character | None = None,
     bot_names: Sequence[str] = (),
+    opted_out: frozenset[str] = frozenset(),
 ) -> list[Dialogue]:
     """The dialogues of a file in which a character replies.
 
     `format` `auto` looks at the first row. `persona` is the character whose words the file's bot
     speaks, its card standing at the top instead of what system message the file brings; without
     it, the bot's name is looked up in `cast`. `bot_names` are the characters among the authors of
-    a Discord export, by default those marked as bots. Raises `InputError` with the line of what is
-    not JSON, or the row and key of what is missing.
+    a Discord export, by default those marked as bots; what the people in `opted_out` (their author
+    keys) said there is withheld, with the replies to it. Raises `InputError` with the line of what
+    is not JSON, or the row and key of what is missing.
     """
     rows: Rows = iter(json_rows(path))
     first = next(iter(rows), None)
@@ -47,7 +49,7 @@ def read_source(
     naming = Naming(cast, persona, tuple(bot_names))
     match found:
         case "discord":
-            dialogues = discord_export(path, rows, naming)
+            dialogues = discord_export(path, rows, naming, opted_out)
         case "sillytavern":
             dialogues = sillytavern(path, rows, naming)
         case "character_ai":

@@ -1,23 +1,26 @@
 """Checkpoints to resume from: which are whole, and which belong to this training.
 
 transformers writes adapter, optimizer, scheduler and random states; `training.json`, written last,
-says that all of it is there and what it belongs to.
+says that all of it is there, what it belongs to and which phase wrote it.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from finetune.errors import InputError
+from inference.adapters import WEIGHTS_FILE
 
 MARK = "training.json"
+FINISHED = "finished"  # the adapter that a phase ended with, for the phases behind it
 _FOLDER = re.compile(r"checkpoint-(\d+)")
-_NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+_NEEDED = (WEIGHTS_FILE, "optimizer.pt", "scheduler.pt", "trainer_state.json")
 
 
 class Marking(TrainerCallback):
@@ -31,7 +34,8 @@ class Marking(TrainerCallback):
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         draft = folder / f".{MARK}"
-        draft.write_text(json.dumps(self._identity, indent=2), encoding="utf-8")
+        marked = {**self._identity, "phase": folder.parent.name}
+        draft.write_text(json.dumps(marked, indent=2), encoding="utf-8")
         draft.replace(folder / MARK)
 
 
@@ -49,6 +53,30 @@ def step_of(folder: Path) -> int:
     """After how many steps a checkpoint was written."""
     state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     return int(state["global_step"])
+
+
+def phase_of(folder: Path, phases: Sequence[str]) -> str:
+    """Which of `phases` wrote a checkpoint that `check` let pass; `InputError` if none of them."""
+    phase = json.loads((folder / MARK).read_text(encoding="utf-8")).get("phase")
+    if phase is None:  # written before phases were marked
+        phase = folder.parent.name
+    if phase not in phases:
+        raise InputError(
+            f"The checkpoint {folder} was written in the phase {phase!r}, and this training has"
+            f" only {', '.join(phases)}; resume from another one."
+        )
+    return str(phase)
+
+
+def finished(folder: Path, phase: str) -> Path:
+    """The adapter that an earlier `phase` left beside that of the checkpoint `folder`."""
+    found = folder.parent.parent / phase / FINISHED
+    if not (found / WEIGHTS_FILE).is_file():
+        raise InputError(
+            f"The checkpoint {folder} goes on from {found}, which is not there; copy the whole"
+            " folder of the training, or resume from the checkpoint where it was written."
+        )
+    return found
 
 
 def check(folder: Path, identity: dict[str, Any]) -> None:

@@ -56,10 +56,16 @@ def material(
     if method == "kto":
         votes, left_out = _votes(made, encoder)
         return Material(validation=validation, votes=votes, left_out=_counted(left_out))
-    replies = tuple(encoder.encode_all(made.train))
+    # Who has no source stands alone.
+    sourced = [
+        (example.source or at, one)
+        for at, example in enumerate(made.train)
+        for one in encoder.encode(example)
+    ]
+    replies = tuple(one for _, one in sourced)
     left_out = {"replies": len(made.train) - len(replies)} if not replies else {}
     if not validation:
-        replies, validation = _split(replies, settings.val_set_size, seed)
+        replies, validation = _split(sourced, settings.val_set_size, seed)
     if method == "sft+dpo":
         pairs, lost = _pairs(made.pairs, encoder)
         return Material(replies, validation, pairs, left_out=_counted({**left_out, "pairs": lost}))
@@ -76,8 +82,9 @@ def material(
 
 
 def _split(
-    replies: Sequence[Encoded], size: int, seed: int
+    sourced: Sequence[tuple[str | int, Encoded]], size: int, seed: int
 ) -> tuple[tuple[Encoded, ...], tuple[Encoded, ...]]:
+    replies = [one for _, one in sourced]
     if not size:
         return tuple(replies), ()
     if size >= len(replies):
@@ -85,11 +92,29 @@ def _split(
             f"val_set_size = {size} would leave nothing to learn from: there are only"
             f" {len(replies)} examples; lower it."
         )
-    held = set(random.Random(seed).sample(range(len(replies)), size))
+    held = _held_out([source for source, _ in sourced], size, seed)
     return (
         tuple(one for at, one in enumerate(replies) if at not in held),
         tuple(one for at, one in enumerate(replies) if at in held),
     )
+
+
+def _held_out(sources: Sequence[str | int], size: int, seed: int) -> set[int]:
+    """Places of `size` examples: whole sources as far as they fit, then the end of another.
+
+    Neighbouring windows of one dialogue share their context, so few borders leak little.
+    """
+    places: dict[str | int, list[int]] = {}
+    for at, source in enumerate(sources):
+        places.setdefault(source, []).append(at)
+    held: set[int] = set()
+    too_big: list[int] = []
+    for group in random.Random(seed).sample(list(places.values()), len(places)):
+        if len(group) <= size - len(held):
+            held.update(group)
+        else:
+            too_big = too_big or group
+    return held | set(too_big[len(too_big) - (size - len(held)) :])
 
 
 def _pairs(

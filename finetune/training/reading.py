@@ -11,6 +11,7 @@ from finetune.dataset import Encoder, Example
 from finetune.errors import InputError
 from finetune.preparing.channels import prepare_log, read_log
 from finetune.preparing.pipeline import Tokens
+from finetune.preparing.pseudonyms import Pseudonyms, pseudonym_key
 from finetune.sources.alpaca import read_alpaca
 from finetune.sources.formats import read_source
 from finetune.sources.json_files import json_rows
@@ -24,7 +25,7 @@ FEWEST_REPLIES = 5
 class Data:
     """Data that were read but not yet cut to a model's tokens."""
 
-    key: str  # the channel's key, the file or the folder
+    source: str  # as the adapter's card says it: no Discord id, no path
     name: str  # for the adapter, if none was given
     cut: Callable[[Encoder, ModelInfo], TrainingSet]
 
@@ -38,7 +39,8 @@ def read_channel(config: Config, settings: FinetuneSettings, key: str, seed: int
         tokens = Tokens(encoder.count, info, settings)
         return prepare_log(config, log, tokens, seed=seed)
 
-    return Data(log.keys[0], log.character_id, cut)
+    pseudonyms = Pseudonyms(pseudonym_key(config.paths.data))
+    return Data(pseudonyms.source(log.keys[0]), log.character_id, cut)
 
 
 def read_path(settings: FinetuneSettings, path: Path) -> Data:
@@ -50,7 +52,8 @@ def read_path(settings: FinetuneSettings, path: Path) -> Data:
         made = read_training_set(path)
         if settings.method != "kto":
             check_enough(str(path), _taught(made.train))
-        return Data(str(path), path.resolve().name, lambda *_: made)
+        name = path.resolve().name
+        return Data(name, name, lambda *_: made)
     first = next(iter(json_rows(path)), (0, None))[1]
     if isinstance(first, dict) and "messages" in first:
         dialogues = read_source(path, "openai")
@@ -61,13 +64,13 @@ def read_path(settings: FinetuneSettings, path: Path) -> Data:
             found = [one for dialogue in dialogues for one in windows.examples(dialogue)]
             return TrainingSet(train=tuple(found), report={"too_long": windows.too_long})
 
-        return Data(str(path), path.stem, cut)
+        return Data(path.name, path.stem, cut)
     check_enough(str(path), len(read_alpaca(path)))
 
     def rows(_: Encoder, info: ModelInfo) -> TrainingSet:
         return TrainingSet(train=tuple(read_alpaca(path, info.prompt_format)))
 
-    return Data(str(path), path.stem, rows)
+    return Data(path.name, path.stem, rows)
 
 
 def check_enough(what: str, replies: int) -> None:

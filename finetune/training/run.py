@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import Config, FinetuneSettings, ModelSettings
 from finetune.dataset import data_hash
+from finetune.disk import full_disk_said
 from finetune.errors import InputError
 from finetune.progress import Progress
 from finetune.publishing import (
@@ -207,7 +208,7 @@ def _describe(
 ) -> AdapterCard:
     training: dict[str, Any] = {
         **settings.model_dump(),
-        "source": data.key,
+        "source": data.source,
         "seed": order.seed,
         "prompt_template": loaded.info.prompt_format,
         "base_dtype": loaded.info.dtype,
@@ -242,7 +243,11 @@ def _staging(registry: AdapterRegistry, name: str, order: Order) -> Iterator[Pat
     folder = order.output_dir / f".staging-{os.getpid()}"
     folder.mkdir()
     try:
-        yield folder
+        with full_disk_said(
+            f"The disk of {order.output_dir} is full; free some space and train again, or choose"
+            " another --output_dir."
+        ):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

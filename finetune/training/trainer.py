@@ -17,6 +17,7 @@ from trl import DPOConfig, KTOConfig, SFTConfig
 
 from config import FinetuneSettings
 from finetune.dataset import Encoder
+from finetune.disk import full_disk_said
 from finetune.errors import InputError, TrainingError
 from finetune.progress import Progress
 from finetune.publishing import EMPTY
@@ -31,11 +32,11 @@ from finetune.training.preference import PairTrainer, VoteTrainer
 from finetune.training.replies import ReplyTrainer
 from finetune.training.sharding import check_phases, gather, is_sharded
 from finetune.training.watching import History, Stopping
+from finetune.training.world import check_batch, world_size
 from finetune.training_set import TrainingSet
 from inference.model_loading import LoadedModel
 
 _KTO_LEAST = 2  # replies at once: KTO compares each with another's
-_FINISHED = "finished"  # the adapter that a phase ended with, for the phases behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,14 @@ def learn(
 
     `scratch` is a folder that checkpoints go to; `resume` is one of them. Ctrl-C and SIGTERM end
     the step, leave a checkpoint and are then raised. Raises `InputError` for settings and data
-    that do not fit together and `TrainingError` in one sentence when memory or disk runs out or
-    the loss is no number any more.
+    that do not fit together and for a full disk, and `TrainingError` in one sentence when memory
+    runs out or the loss is no number any more.
     """
     check_settings(settings, loaded)
     made = material(training_set, encoder_for(loaded, settings), settings, seed)
     identity = _identity(loaded, settings, made, seed)
     if resume is not None:
+        resume = resume.resolve()
         checkpoints.check(resume, identity)
     return _fit(loaded, made, settings, identity, seed, scratch, progress, resume)
 
@@ -122,6 +124,8 @@ def _fit(
     callbacks = [history, stopping, checkpoints.Marking(identity)]
     phases = _phases(loaded, made, settings, seed, callbacks)
     check_phases(len(phases))
+    names = [phase.name for phase in phases]
+    reached = checkpoints.phase_of(resume, names) if resume is not None else ""
     memory = watch_memory(loaded.model.device)
     seconds, tokens = 0.0, 0.0
     with explained(settings, scratch), stopping.listening():
@@ -130,9 +134,11 @@ def _fit(
         fresh = weights(model)
         for phase in phases:
             folder = scratch / phase.name
-            here = resume is not None and resume.parent.name == phase.name
+            here = resume is not None and phase.name == reached
             if resume is not None and not here:  # behind the checkpoint
-                load_weights(model, folder / _FINISHED)
+                load_weights(model, checkpoints.finished(resume, phase.name))
+                if folder.resolve() != resume.parent.parent / phase.name:
+                    _keep(model, folder)  # for checkpoints that are still to come
                 continue
             history.phase = phase.title
             progress.phase(phase.title if len(phases) > 1 else "")
@@ -153,7 +159,7 @@ def _fit(
             if "ref" in model.peft_config:  # what DPO and KTO measured against
                 model.delete_adapter("ref")
             if phase is not phases[-1]:
-                model.save_pretrained(str(folder / _FINISHED), save_embedding_layers=False)
+                _keep(model, folder)
     if is_sharded():
         gather(model)
     if all(torch.equal(before, after) for before, after in zip(fresh, weights(model), strict=True)):
@@ -163,6 +169,10 @@ def _fit(
     figures["peak_memory_mb"] = memory()
     figures["trained_parameters"] = trained_parameters(model)
     return Trained(model, figures, tuple(history.rows))
+
+
+def _keep(model: Any, folder: Path) -> None:
+    model.save_pretrained(str(folder / checkpoints.FINISHED), save_embedding_layers=False)
 
 
 def _phases(
@@ -264,6 +274,8 @@ def _vote_phase(
     micro = max(settings.micro_batch_size, _KTO_LEAST)
     batch = max(1, settings.batch_size // micro) * micro
     chosen = settings.model_copy(update={"micro_batch_size": micro, "batch_size": batch})
+    if world_size() > 1:  # with the batch_size that was given
+        check_batch(settings.model_copy(update={"micro_batch_size": micro}))
 
     def build(model: Any, folder: Path) -> VoteTrainer:
         return VoteTrainer(
@@ -286,14 +298,12 @@ def _vote_phase(
 @contextmanager
 def explained(settings: FinetuneSettings, scratch: Path) -> Iterator[None]:
     """Turn running out of memory or disk into one sentence."""
+    full = f"The disk of {scratch} is full; free some space and resume, or move paths.data."
     try:
-        yield
+        with full_disk_said(full):
+            yield
     except (RuntimeError, MemoryError, OSError) as error:
         text = str(error).lower()
-        if "no space left" in text or "quota exceeded" in text:
-            raise TrainingError(
-                f"The disk of {scratch} is full; free some space and resume, or move paths.data."
-            ) from error
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not (
             "out of memory" in text or "allocate memory" in text
         ):

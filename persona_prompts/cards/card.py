@@ -66,11 +66,11 @@ def read_card(file: Path) -> Card:
         with file.open("rb") as stream:
             content = stream.read(MAX_PNG_BYTES + 1)
     except FileNotFoundError:
-        raise CharacterError(f"There is no character file {file}.") from None
+        raise CharacterError(f"There is no character file {file.name}.") from None
     except OSError as error:
         reason = error.strerror or error
-        raise CharacterError(f"The character file {file} cannot be read: {reason}.") from None
-    return parse_card(content, str(file))
+        raise CharacterError(f"The character file {file.name} cannot be read: {reason}.") from None
+    return parse_card(content, file.name)
 
 
 def parse_card(content: bytes, label: str, *, pixels: bool = False) -> Card:

@@ -164,11 +164,12 @@ class Shown:
 
 
 class ScriptedStage:
-    """Keeps everything; `broken` is raised instead of showing."""
+    """Keeps everything; `broken` is raised instead of showing, `broken_after` after storing."""
 
     def __init__(self) -> None:
         self.shown = Shown()
         self.broken: DeliveryError | None = None
+        self.broken_after: DeliveryError | None = None
         self.next_post = 9000
         self.attempts = 0
 
@@ -214,6 +215,8 @@ class _ScriptedDelivery:
         if self._stage.broken is not None:
             raise self._stage.broken
         await self.record.showing(text)
+        if self._stage.broken_after is not None:
+            raise self._stage.broken_after
         if not self.record.posts:
             self._stage.next_post += 1
             await self.record.posted(self._stage.next_post)

@@ -10,6 +10,7 @@ from bot.errors import CommandError
 from bot.reply import Running
 from bot.stage import DeliveryInterrupted, DeliveryRefused
 from config import Config
+from db.messages import Message
 from inference.types import InferenceError
 from tests.bot.conftest import GENERAL, Scene, scene_in
 from tests.bot.scripted import Script, until, words
@@ -189,3 +190,41 @@ async def test_a_reply_deleted_while_it_is_written_anew_is_gone(scene: Scene) ->
     await scene.behind.turns.deleted(GENERAL.key, reply.post_ids[0])
     await scene.settled()
     assert await remembered(scene) == ["hi"]
+
+
+async def test_a_version_that_cannot_be_shown_to_its_end_is_settled(scene: Scene) -> None:
+    reply = await answered(scene)
+    scene.stage.broken_after = DeliveryInterrupted("Discord is away.")
+    scene.client.scripts.append(Script(["Second."]))
+    await controls(scene).regenerate(GENERAL, ASKER)
+    await scene.settled()
+    settled = await newest(scene)
+    assert (settled.id, settled.content) == (reply.id, "Second.")
+    assert (settled.state, settled.finish_reason) == ("complete", "cancelled")
+
+
+async def test_only_the_reply_that_was_looked_at_is_stopped(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await answered(scene)
+    first, second = asyncio.Event(), asyncio.Event()
+    scene.client.scripts.append(words("Of the asker.", gate=first))
+    scene.client.scripts.append(words("Of somebody else.", gate=second))
+    await scene.say("one")
+    await scene.say("two", author_key=STRANGER.key)
+    await until(lambda: len(scene.client.requests) == 2)
+    messages, get = scene.behind.database.messages, scene.behind.database.messages.get
+
+    async def slow(message_id: int) -> Message | None:
+        found = await get(message_id)
+        monkeypatch.setattr(messages, "get", get)
+        first.set()
+        await until(lambda: len(scene.client.requests) == 3)  # the next reply is begun meanwhile
+        return found
+
+    monkeypatch.setattr(messages, "get", slow)
+    with pytest.raises(CommandError, match="not being written any more"):
+        await controls(scene).stop(GENERAL, ASKER)
+    second.set()
+    await scene.settled()
+    assert scene.replies[-2:] == ["Of the asker.", "Of somebody else."]

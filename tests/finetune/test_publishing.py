@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
 from transformers import LlamaForCausalLM
 
-from finetune.errors import TrainingError
+from finetune.errors import DiskFullError, TrainingError
 from finetune.publishing import save_weights, staged
 from inference.adapters import AdapterRegistry
 
@@ -61,7 +61,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     monkeypatch.setattr(model, "save_pretrained", full)
     registry = AdapterRegistry(tmp_path)
     with (
-        pytest.raises(TrainingError, match=r"disk of .* is full"),
+        pytest.raises(DiskFullError, match=r"disk of .* is full"),
         staged(registry, "vex") as folder,
     ):
         save_weights(model, folder)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.dataset import Example, Turn
-from finetune.errors import InputError
+from finetune.errors import DiskFullError, InputError
 from finetune.training_set import (
     Pair,
     TrainingSet,
@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(InputError, match="the disk is full; free some space"):
+    with pytest.raises(DiskFullError, match="the disk is full; free some space"):
         write_training_set(SMALL, folder)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     with pytest.raises(InputError, match="disk is full"):

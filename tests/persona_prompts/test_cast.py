@@ -68,7 +68,10 @@ def test_a_name_of_two_characters_is_asked_back(tmp_path: Path) -> None:
     assert cast.problems == ["The name 'eve' is claimed by several characters: ada, eve-b."]
 
 
-def test_the_users_folder_overrides_and_a_broken_card_hurts_nobody(tmp_path: Path) -> None:
+def test_the_users_folder_overrides_and_a_broken_card_hurts_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     shipped, own = tmp_path / "shipped", tmp_path / "own"
     write(shipped, "ada", "Ada")
     write(shipped, "bob", "Bob")
@@ -80,7 +83,9 @@ def test_the_users_folder_overrides_and_a_broken_card_hurts_nobody(tmp_path: Pat
     assert cast.get("ada").name == "Ada"
     assert cast.get("bob").name == "Bob"
     assert len(cast.problems) == 1
-    assert str(file) in cast.problems[0]
+    assert file.name in cast.problems[0]
+    assert str(tmp_path) not in cast.problems[0]  # everybody in a channel can read it
+    assert str(file) in caplog.text
     broken = own / "new.json"
     broken.write_text("[]", encoding="utf-8")
     with pytest.raises(CharacterError, match="must be an object"):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from bot.answers import Answer
+from bot.card_form import PAGES, Form
+from bot.cogs.card_modal import CardModal
 from tests.bot.discord.conftest import Town
 from tests.bot.test_cards import card
 

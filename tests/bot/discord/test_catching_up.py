@@ -207,3 +207,25 @@ async def test_in_the_order_they_were_said(town: Town) -> None:
         await running.settled()
         asked = [r.messages[-1].content.splitlines()[-1] for r in running.client.requests]
         assert asked == ["Alice: one", "Alice: two", "Alice: three"]
+
+
+async def test_an_age_restricted_channel_and_its_thread_stay_what_they_are(town: Town) -> None:
+    tavern = town.guild.add_channel("tavern", nsfw=True)
+    async with town.bot() as running:
+        thread = await town.alice.start_thread(tavern, "Aside")
+        for where in (tavern, thread):
+            await town.ask("hello", where)
+            await where.wait_message(by=town.server.bot_user)
+        await running.settled()
+    missed = [await town.ask("are you there?", where) for where in (tavern, thread)]
+    async with town.bot() as running:
+        for asked in missed:
+            await town.reply_to(asked)
+        await running.settled()
+        channels = running.behind.database.channels
+        above, below = [await channels.get(f"discord:{where.id}") for where in (tavern, thread)]
+        assert above is not None
+        assert below is not None
+        assert above.age_restricted
+        assert below.age_restricted
+        assert below.parent_key == above.key

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.bot.discord.conftest import Running, Town
-from tests.bot.scripted import Script, words
+from tests.bot.scripted import Script, eventually, words
 from tests.discord_standin import ChannelHandle, Message
 from tests.discord_standin.interaction_state import Interaction
 from tests.discord_standin.validation import walk
@@ -353,3 +353,40 @@ async def test_what_fails_is_told_every_time_and_changes_nothing(town: Town) -> 
             assert len(notices) == number
             assert list(buttons(post)) == ["regenerate", "good", "bad", "continue", "edit", "undo"]
         assert await said(running, town) == ["First words."]
+
+
+async def test_its_own_deletion_does_not_stop_the_reply_that_is_written_anew(town: Town) -> None:
+    """Discord tells of the surplus post's end before it answers the request for it."""
+    gate = asyncio.Event()
+    async with town.bot() as running:
+        post = await answered(town, running, " ".join(["word"] * 800))
+        last = town.general.by(speaker(town))[-1]
+        assert last is not post
+        late = town.server.faults.delay("DELETE", "*", seconds=0.5, before=False)
+        running.client.scripts.append(words("Short and whole.", gate=gate, gate_at=1))
+        await press(town, last, "regenerate")
+
+        async def followed() -> bool:
+            return await running.behind.database.messages.by_post(last.id) is None
+
+        await eventually(followed)
+        gate.set()
+        await running.settled()
+        assert late.hits == 1
+        assert post.content == "Short and whole."
+        assert await said(running, town) == ["Short and whole."]
+
+
+async def test_only_who_asked_or_may_switch_stops_a_reply_by_command(town: Town) -> None:
+    bob = town.guild.join(town.server.add_user("bob", display_name="Bob"))
+    async with town.bot() as running:
+        for who in (town.alice, town.admin):
+            running.client.scripts.append(words("a word never", gate=asyncio.Event(), gate_at=2))
+            asked = await town.ask("hi")
+            await town.general.wait_message(by=speaker(town), after=asked)
+            used = await bob.slash(town.general, "stop")
+            assert "Only who asked" in await told(used)
+            used = await who.slash(town.general, "stop")
+            assert await told(used) == "Stopped."
+            await running.settled()
+        assert await said(running, town) == ["a word", "a word"]

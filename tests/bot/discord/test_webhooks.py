@@ -393,3 +393,31 @@ async def test_a_reply_whose_webhook_is_gone_is_posted_anew_when_it_changes(town
             ("user", "hi"),
             ("character", "Second."),
         ]
+
+
+async def test_a_post_whose_answer_was_lost_is_found_also_when_its_reply_has_grown(
+    town: Town,
+) -> None:
+    gate = asyncio.Event()
+    async with town.bot() as running:
+        lost = town.server.faults.drop_before_response("POST", WEBHOOK)
+        running.client.scripts.append(words("half a reply and more", gate=gate, gate_at=2))
+        asked = await town.ask("hi")
+        post = await town.general.wait_message(by=NAME, after=asked)
+        assert post.content == "half a"
+        gate.set()
+        await town.general.wait_content(post, "half a reply and more")
+        await running.settled()
+        assert lost.hits == 1
+        assert len(town.general.by(NAME)) == 1
+        assert await remembered_posts(running, post) == (post.id,)
+
+
+async def test_a_failed_look_for_a_post_is_made_again(town: Town) -> None:
+    async with town.bot() as running:
+        lost = town.server.faults.drop_before_response("POST", WEBHOOK)
+        failed = town.server.faults.fail("GET", "/channels/{id}/messages", status=503)
+        post = await answered(town, running)
+        assert (lost.hits, failed.hits) == (1, 1)
+        assert len(town.general.by(NAME)) == 1
+        assert await remembered_posts(running, post) == (post.id,)

@@ -1,3 +1,4 @@
+import errno
 import json
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 from config import ModelSettings
 from finetune.__main__ import main
+from finetune.exporting import hugging_face
 from tests.finetune.conftest import Place, place_in
 from tests.finetune.exporting.conftest import MakeWorkshop, byte_level, make_workshop
 
@@ -56,3 +58,22 @@ def test_a_mistake_is_one_sentence_and_two(
         _run(place, "--adapter", "base", "--format", "onnx", "--output_dir", "x")
     assert stopped.value.code == 2
     assert "'onnx'" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_sentence_and_two(
+    place: Place,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(hugging_face, "write", full)
+    out = tmp_path / "out"
+    arguments = ("--adapter", "base", "--format", "huggingface", "--output_dir", str(out))
+    assert _run(place, *arguments) == 2
+    assert capsys.readouterr().err.endswith(
+        f"The disk of {out} is full; nothing was exported, so free some space or name another"
+        " output_dir.\n"
+    )

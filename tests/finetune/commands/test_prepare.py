@@ -60,6 +60,38 @@ def test_a_database_becomes_a_set(
     assert (place[0].paths.data / "pseudonyms.key").exists()
 
 
+def test_who_opted_out_is_in_no_set_of_an_export_either(
+    place: tuple[Config, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def refuse() -> None:
+        async with await Database.open(place[0].database_file) as database:
+            await database.consent.set_author("discord:13", False)
+
+    asyncio.run(refuse())
+    channel = "123456789012345678"
+
+    def said(text: str, author: str, bot: bool = False) -> dict[str, object]:
+        by = {"id": author, "name": f"name{author}", "isBot": bot}
+        return {"content": text, "timestamp": "2026-11-21T14:00:00+00:00", "author": by}
+
+    messages = [
+        said("I hide a lamp.", "13"),
+        said("Bo hides a lamp in the hold.", "12", bot=True),
+        said("What does the tide do tonight?", "11"),
+        said("It turns at nine, and so do we.", "12", bot=True),
+    ]
+    file = tmp_path / f"Tavern - bar [{channel}].json"
+    export = {"channel": {"id": channel, "type": "GuildTextChat"}, "messages": messages}
+    file.write_text(json.dumps(export))
+    out = tmp_path / "set"
+    options = ("--data_path", str(file), "--persona", "mirela", "--output_dir", str(out))
+    assert run(place, *options, "--json", "--name_drills", "0") == 0
+    written = "".join(one.read_text() for one in out.iterdir()) + capsys.readouterr().out
+    assert "so do we" in written
+    assert "lamp" not in written
+    assert channel not in written
+
+
 def test_files_become_a_set(
     place: tuple[Config, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

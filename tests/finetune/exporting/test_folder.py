@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune.errors import InputError, TrainingError
+from finetune.errors import DiskFullError, InputError
 from finetune.exporting.folder import check_folder, staged
 
 
@@ -43,7 +43,7 @@ def _names(folder: Path) -> list[str]:
     ids=str,
 )
 def test_a_full_disk_is_one_sentence(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(TrainingError, match="is full"), staged(tmp_path / "a" / "b"):
+    with pytest.raises(DiskFullError, match="is full"), staged(tmp_path / "a" / "b"):
         raise error
     assert _names(tmp_path) == []
 
@@ -51,7 +51,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, error: Exception) -> None:
 def test_torch_on_a_full_disk_is_recognised(tmp_path: Path) -> None:
     """`/dev/full` answers every write as a full disk does."""
     with (
-        pytest.raises(TrainingError, match="is full"),
+        pytest.raises(DiskFullError, match="is full"),
         staged(tmp_path / "out"),
         Path("/dev/full").open("wb") as stream,
     ):

@@ -8,7 +8,7 @@ import torch
 from gguf import GGUFReader
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetune.errors import InputError, TrainingError
+from finetune.errors import DiskFullError, InputError, TrainingError
 from finetune.exporting import gguf_model, hugging_face, meta
 from finetune.exporting.meta_reader import read_logits
 from finetune.exporting.run import Exported, Order, export
@@ -215,7 +215,7 @@ def test_a_full_disk_leaves_nothing(
 
     monkeypatch.setattr(module, "write", full)
     out = tmp_path / "exports" / "out"
-    with pytest.raises(TrainingError, match="is full"):
+    with pytest.raises(DiskFullError, match="is full"):
         _export(workshop, out, "base", kind)
     assert _leftovers(tmp_path) == []
     assert not out.parent.exists()

@@ -76,6 +76,7 @@ def test_channels_are_held_out_whole() -> None:
     assert held
     assert not held & {example.source for example in made.train}
     assert made.report["split"]["by"] == "channel"
+    assert "discord:" not in repr((made.train, made.validation))
 
 
 def test_nothing_secret_reaches_a_set() -> None:

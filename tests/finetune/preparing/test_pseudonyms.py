@@ -89,10 +89,36 @@ def test_a_placeholder_survives_a_person_of_its_name() -> None:
 
 def test_variants_and_system_messages_are_scrubbed_too() -> None:
     dialogue = with_said(talk("Hi", "Ahoy."), 1, variants=("Ask a@b.example, Ann.",))
-    plain = replace(VEX, system_prompt="Mail a@b.example.")
-    found = scrubbed(replace(dialogue, character=plain, named=False))
+    plain = replace(VEX, system_prompt="Mail a@b.example, Ann.")
+    found = scrubbed(replace(dialogue, character=plain, card_from_file=True))
     assert found.said[1].variants == (f"Ask [e-mail 1], {pseudonyms().of('terminal:Ann')}.",)
-    assert found.character.system_prompt == "Mail [e-mail 1]."
+    assert found.character.system_prompt == f"Mail [e-mail 1], {pseudonyms().of('terminal:Ann')}."
+    shipped = scrubbed(replace(dialogue, character=plain))
+    assert shipped.character.system_prompt == plain.system_prompt
+
+
+@pytest.mark.parametrize(
+    ("user", "text", "left"),
+    [
+        ("rose", "A rose, Rose!", "A rose, {}!"),
+        ("Strauß", "Strauß, STRAUß, strauss, STRAUSS", "{}, {}, {}, {}"),
+        ("İrem", "İrem, İREM, irem, @İrem", "{}, {}, {}, {}"),
+        ("Borislav", "_Borislav_, __borislav__, no Borislavs", "_{}_, __{}__, no Borislavs"),
+    ],
+)
+def test_a_name_is_found_however_it_is_written(user: str, text: str, left: str) -> None:
+    name = pseudonyms().of(f"terminal:{user}")
+    assert texts(scrubbed(talk(text, "Aye.", user=user)))[0] == left.replace("{}", name)
+
+
+def test_a_channel_s_id_is_hidden_and_a_terminal_s_key_is_not() -> None:
+    channel = "123456789012345678"
+    hidden = pseudonyms().source(f"discord:{channel}")
+    assert hidden.startswith("channel-")
+    assert channel not in hidden
+    assert pseudonyms().source(f"Tavern - bar [{channel}].json") == f"Tavern - bar [{hidden}].json"
+    assert pseudonyms().source("discord:7") != hidden != Pseudonyms(b"x" * 32).source(channel)
+    assert pseudonyms().source("terminal:main") == "terminal:main"
 
 
 @given(name=st.text(min_size=1, max_size=40), text=st.text(max_size=60))

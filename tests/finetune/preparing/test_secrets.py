@@ -101,6 +101,15 @@ def test_no_planted_secret_survives(
         ("call me at 5551234567", "call me at [phone 1]"),
         ("IBAN DE89 3704 0044 0532 0130 00.", "IBAN [account 1]."),
         ("john [at] host [dot] com", "[e-mail 1]"),
+        ("Discord.gg/abcdef, https://DISCORD.GG/abcdefg", "[invite 1], [invite 2]"),
+        ("bob [AT] gmail [DOT] com", "[e-mail 1]"),
+        ("https://a.example/?refresh_token=abcdef&client_secret=ghijkl", "[link 1]"),
+        ("https://a.example/?x=1&client_secret=ghijkl", "[link 1]"),
+        ("POST ?refresh_token=abc1&client_secret=def", "POST ?refresh_token=[password 1]"),
+        ("postgres://admin:p/ss@db postgres://admin:12/ss@db", "[link 1] [link 2]"),
+        ("https://a.example:8080/@bob and https://a.example/?monkey=1", None),
+        ("call 030\u20131234567 or +49\u00a0170\u00a01234567", "call [phone 1] or [phone 2]"),
+        ("from 1914\u20131918 on 21\u201011\u20102026", None),
         ("server 10.0.0.1:8080, fe80::1", "server [IP 1], [IP 2]"),
         ("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----", "[key block 1]"),
     ],
@@ -110,7 +119,23 @@ def test_what_is_replaced(text: str, left: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["a", "1", "1 ", "a.", "@", ":", "http://", "1.", "a@", "-", "AA00"]
+    "unit",
+    [
+        "a",
+        "1",
+        "1 ",
+        "a.",
+        "@",
+        ":",
+        "http://",
+        "1.",
+        "a@",
+        "-",
+        "AA00",
+        "a://b:c/",
+        "https://&a_",
+        "1\u2013",
+    ],
 )
 def test_no_text_takes_long(unit: str) -> None:
     started = time.process_time()

@@ -255,6 +255,30 @@ async def test_who_opted_out_is_neither_taught_nor_context(log: Log) -> None:
     assert all(("terminal:Bo", "Bo") in dialogue.present for dialogue in read.dialogues)
 
 
+async def test_every_character_s_reply_to_who_opted_out_is_withheld(log: Log) -> None:
+    secret = await log.ask("I hide a lamp.", author="Bo")
+    await log.answer(secret, "A lamp?")
+    await log.answer(secret, "Yes, a lamp.", persona="bramble")
+    await log.exchange("I see.", "You do.", persona="bramble")
+    await log.database.consent.set_author("terminal:Bo", False)
+    read = await log.read()
+    said = [[said.line.text for said in dialogue.said] for dialogue in read.dialogues]
+    assert said == [["I see.", "You do."]]
+    assert read.withheld == 3
+
+
+async def test_a_reply_after_the_date_to_who_opted_out_before_is_withheld(log: Log) -> None:
+    await log.exchange("I hide a lamp.", "A lamp?", author="Bo")  # asked at 1.0, answered now
+    asked = await log.database.messages.add_user(
+        log.channel.id, author_key="terminal:Ann", author_name="Ann", content="I see.",
+        created_at=4e9, owed=True,
+    )  # fmt: skip
+    await log.answer(asked.id, "You do.")
+    await log.database.consent.set_author("terminal:Bo", False)
+    [dialogue] = (await read_channel(log.config, CAST, "discord:7", since=2.0)).dialogues
+    assert [said.line.text for said in dialogue.said] == ["I see.", "You do."]
+
+
 async def test_a_forgotten_person_is_in_no_later_set(log: Log) -> None:
     await log.exchange("Hello!", "Ahoy.")
     await log.exchange("I hide a lamp.", "Do you.", author="Bo")

@@ -63,10 +63,12 @@ def test_a_system_message_stands_for_the_card(tmp_path: Path) -> None:
     [dialogue] = read_source(write(tmp_path, [row]))
     assert dialogue.character.system_prompt == "You are Vex."
     assert dialogue.has_card
+    assert dialogue.card_from_file
     assert [said.teachable for said in dialogue.said] == [False, False, False, True]
     [played] = read_source(write(tmp_path, [row]), persona=CAST.get("mirela"))
     assert played.character.id == "mirela"
     assert played.named
+    assert not played.card_from_file
 
 
 EXPORT: dict[str, Any] = {
@@ -104,6 +106,27 @@ def test_a_discord_export(tmp_path: Path) -> None:
     assert dialogue.said[1].at == 1795269605.0
     marked = read_source(write(tmp_path, EXPORT), cast=CAST)
     assert [one.character.name for one in marked] == ["Captain Mirela Vex", "JukeBox"]
+
+
+def test_who_opted_out_is_withheld_from_an_export(tmp_path: Path) -> None:
+    export = json.loads(json.dumps(EXPORT))
+    joined = export["messages"][3]  # bo's; then two replies to it, one of them late
+    reply = {**export["messages"][1], "reactions": [], "reference": {"messageId": joined["id"]}}
+    ask = {**export["messages"][0], "id": "7", "content": "Louder!"}
+    export["messages"] += [
+        {**reply, "id": "6", "content": "Which song?"},
+        ask,
+        {**reply, "id": "8", "content": "A song, bo says."},
+        {**ask, "id": "9", "content": "Well?"},
+        {**reply, "id": "10", "content": "Aye.", "reference": {"messageId": "9"}},
+    ]
+    file = write(tmp_path, export)
+    found = read_source(file, cast=CAST, bot_names=["mirela"], opted_out=frozenset(["discord:13"]))
+    assert [[text for _, text, _ in lines(dialogue)] for dialogue in found] == [
+        ["Hello!", "Ahoy."],
+        ["Well?", "Aye."],
+    ]
+    assert all(("discord:13", "bo") in dialogue.present for dialogue in found)
 
 
 def test_posts_that_fill_discord_s_limit_are_one_reply(tmp_path: Path) -> None:

@@ -86,9 +86,40 @@ def test_a_later_phase_goes_on_with_what_the_first_learnt(
     checkpoint = checkpoints.newest(tmp_path / "scratch")
     assert checkpoint is not None
     assert checkpoint.parent.name == "2-pairs"
-    resumed = teach(resume=checkpoint, **options)
+    moved = (tmp_path / "scratch").rename(tmp_path / "moved")
+    resumed = teach(resume=moved / "2-pairs" / checkpoint.name, **options)
+    assert (tmp_path / "scratch" / "1-replies" / checkpoints.FINISHED).is_dir()
     after = [row for row in resumed.history if row["phase"] == "pairs"]
     assert after[-1]["loss"] == pytest.approx(whole.history[-1]["loss"], rel=1e-4)
+
+
+def test_a_checkpoint_is_resumed_from_wherever_it_lies(
+    teach: Learn, whole: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    interrupted(teach, monkeypatch, at=3)
+    copy = tmp_path / "elsewhere" / "mine"
+    shutil.copytree(tmp_path / "scratch" / "1-replies" / "checkpoint-3", copy)
+    monkeypatch.chdir(copy)
+    resumed = teach(resume=Path(), **LONG)
+    assert losses(resumed) == pytest.approx(losses(whole), rel=1e-5)
+
+
+def test_a_checkpoint_without_the_phases_before_it_is_one_sentence(
+    teach: Learn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = {**LONG, "method": "sft+dpo"}
+    interrupted(teach, monkeypatch, at=2, **options)
+    checkpoint = checkpoints.newest(tmp_path / "scratch")
+    assert checkpoint is not None
+    mark = checkpoint / checkpoints.MARK
+    values = json.loads(mark.read_text())
+    assert values["phase"] == "1-replies"
+    mark.write_text(json.dumps({**values, "phase": "2-pairs"}))
+    with pytest.raises(InputError, match=r"1-replies/finished, which is not there"):
+        teach(resume=checkpoint, **options)
+    mark.write_text(json.dumps({**values, "phase": "1-votes"}))
+    with pytest.raises(InputError, match=r"phase '1-votes', .* only 1-replies, 2-pairs"):
+        teach(resume=checkpoint, **options)
 
 
 def test_what_does_not_belong_together_is_one_sentence(

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 
 from config import FinetuneSettings, ModelSettings
 from finetune.dataset import IGNORE_INDEX
-from finetune.errors import InputError, TrainingError
+from finetune.errors import DiskFullError, InputError, TrainingError
 from finetune.publishing import save_weights
 from finetune.training.arguments import epochs_for
 from finetune.training.checks import check_settings
@@ -76,6 +77,15 @@ def test_batch_size_is_that_of_all_processes(
         check_settings(FinetuneSettings(batch_size=4, micro_batch_size=2), load())
 
 
+def test_kto_needs_two_replies_for_each_process(
+    teach: Learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    said = r"batch_size = 3 .* micro_batch_size = 2 for each of 3 processes; make it a multiple"
+    with pytest.raises(InputError, match=said):
+        teach(method="kto", batch_size=3, micro_batch_size=1)
+
+
 @pytest.mark.parametrize(
     "failure",
     [
@@ -95,12 +105,22 @@ def test_running_out_of_memory_names_what_to_lower(
         teach()
 
 
-def test_a_full_disk_is_one_sentence(teach: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(28, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device"),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+def test_a_full_disk_is_one_sentence(
+    teach: Learn, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
     def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise failure
 
-    monkeypatch.setattr(ReplyTrainer, "_save_optimizer_and_scheduler", full)
-    with pytest.raises(TrainingError, match=r"disk of .* is full"):
+    monkeypatch.setattr(PeftModel, "save_pretrained", full)
+    with pytest.raises(DiskFullError, match=r"disk of .* is full"):
         teach(save_steps=1)
 
 
