@@ -16,6 +16,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.identity.data import MEASURED, SEED
 from benchmarks.identity.experiment import Experiment, Plan
 from benchmarks.identity.table import markdown, plot
 from inference.types import InferenceError
@@ -56,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--work", type=Path, default=Path("data/identity_repetition"), help="where stages are kept")
     add("--shared", type=Path, default=_SHARED, help="the folder of public sets")
-    add("--dialogues", type=int, default=100, help="of Synthetic-Persona-Chat to measure with")
-    add("--seed", type=int, default=1)
+    add("--dialogues", type=int, default=MEASURED, help="of Synthetic-Persona-Chat to measure with")
+    add("--seed", type=int, default=SEED)
     add("--jobs", type=int, default=2, help="stages at once")
     add("--threads", type=int, default=1, help="of each stage")
     add("--json", action="store_true", help="one JSON object instead of a table")

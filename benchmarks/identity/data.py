@@ -1,10 +1,15 @@
-"""What the experiment reads: scripted users to measure with, and dialogue to learn from."""
+"""What the experiment reads: scripted users to measure with, and dialogue to learn from.
+
+`python -m benchmarks.identity.data spc_valid.csv replay.jsonl` writes the public dialogues that the
+recommended recipe learns from, as `finetune prepare --replay` takes them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,8 @@ from finetune.evaluation.suite import SUITES, USER_NAME, ScriptedUser, read_suit
 SIMULATED = Path(__file__).parents[1] / "data" / "simulated_users.jsonl"
 OWN_DIALOGUE = SUITES.parent / "replay"  # written for this project
 _TURNS, _ASKED_AT = 6, 3
-LEARNT = 350  # public dialogues, of the 743 that are left
+MEASURED, SEED = 100, 1  # dialogues to measure with; for their choice and the names
+LEARNT = 250  # public dialogues, of the 743 that are left
 # None of them is among the phrases that are trained on (preparing/name_drills.toml).
 _ASKING = (
     "hang on, what do people call you?",
@@ -85,3 +91,14 @@ def write_rows(file: Path, rows: Sequence[dict[str, Any]]) -> None:
     file.write_text(
         "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
     )
+
+
+def main() -> None:
+    """Write the public dialogues to learn from."""
+    source, target = map(Path, sys.argv[1:])
+    _, learning = persona_chats(source, MEASURED, seed=SEED)
+    write_rows(target, replay_rows(learning))
+
+
+if __name__ == "__main__":
+    main()

@@ -209,7 +209,7 @@ class Experiment:
         replay = self._work / "data" / "replay.jsonl"
         mixed = ("--replay", replay, "--replay_licence", f"{LICENCE}; Apache-2.0",
                  "--replay_attribution", f"{ATTRIBUTION}; dialogues of the Troupe project",
-                 "--replies_per_example", 16, "--name_drills", 0.4)  # fmt: skip
+                 "--replies_per_example", 8, "--name_drills", 1)  # fmt: skip
         rests_on = [self._stages.digest("database"), self._stages.digest("data")]
         self._stages.run("set-raw", self._raw, rests_on=rests_on)
         for name, options in (("cleaned", ()), ("recommended", mixed)):
