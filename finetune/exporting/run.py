@@ -121,12 +121,7 @@ def _adapter(registry: AdapterRegistry, order: Order) -> AdapterInfo | None:
     from finetune.exporting.merging import check_mergeable
 
     adapter = registry.resolve(order.adapter)
-    if adapter is None:
-        if order.adapter != BASE:
-            raise InputError(
-                f"The adapter {order.adapter!r} stands for no version yet; train one, or export"
-                " base."
-            )
+    if adapter is None:  # the base
         if order.format == "gguf-lora":
             raise InputError("The base has no adapter for --format gguf-lora; name an adapter.")
         return None

@@ -20,9 +20,14 @@ async def test_an_adapter_trained_on_a_channels_log_is_switched_live(world: Worl
     tavern, library = world.guild.add_channel("tavern"), world.guild.add_channel("library")
     async with world.bot() as process:
         async with await Database.open(world.data / "troupe.sqlite3") as database:
-            await log_turns(database, key=f"discord:{tavern.id}", kind="guild")
+            await log_turns(
+                database,
+                key=f"discord:{tavern.id}",
+                kind="guild",
+                guild_key=f"discord:{world.guild.id}",
+            )
         agreed = await world.alice.slash(tavern, "privacy server", {"switch": "on"})
-        await agreed.wait_response()
+        await agreed.wait_text("may now be used")
         await train(world.config_file, "--channel", f"discord:{tavern.id}", "--name", "brass")
         listed = await world.alice.slash(tavern, "adapter list")
         await listed.wait_text("brass@1")

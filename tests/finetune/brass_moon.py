@@ -47,9 +47,10 @@ async def log_turns(
     kind: ChannelKind = "terminal",
     persona: str = "mirela",
     persona_name: str = "Captain Mirela Vex",
+    guild_key: str = "discord:1",
 ) -> None:
     """Store the turns as the bot does: question, streamed reply, finished reply."""
-    guild = "discord:1" if kind == "guild" else None
+    guild = guild_key if kind == "guild" else None
     channel = await database.channels.seen(key, guild_key=guild, name="tavern", kind=kind)
     for question, answer in TURNS:
         asked = await database.messages.add_user(

@@ -39,8 +39,11 @@ async def test_all_dialogues_are_played_and_a_seed_repeats_them(
     make_config: MakeConfig, tiny_folder: Path
 ) -> None:
     config = make_config(
-        model=ModelSettings(base=str(tiny_folder), device="cpu"),
-        inference=InferenceSettings(queue_size=1, queue_per_user=1, threads=1),
+        # in bfloat16 the neighbours in a batch can change a last digit, and so a word
+        model=ModelSettings(base=str(tiny_folder), device="cpu", dtype="float32"),
+        inference=InferenceSettings(
+            weight_format="float32", queue_size=1, queue_per_user=1, threads=1
+        ),
         sampling=SamplingSettings(),
     )
     client = InferenceClient(patient(config, 5))

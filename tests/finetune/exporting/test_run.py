@@ -228,7 +228,7 @@ def test_mistakes_are_named(workshop: Workshop, tmp_path: Path) -> None:
     for adapter, kind, options, sentence in (
         ("nobody", "meta", {}, "There is no adapter 'nobody'"),
         ("dora@7", "meta", {}, "no version 7"),
-        ("default", "gguf", {}, "stands for no version yet"),
+        ("default", "gguf", {}, "was made for another base model"),
         ("base", "gguf-lora", {}, "The base has no adapter"),
         ("prompt", "huggingface", {}, "a trained prompt"),
         ("dora", "gguf-lora", {}, "lora_magnitude_vector"),

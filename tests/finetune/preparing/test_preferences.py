@@ -108,5 +108,6 @@ def test_words_are_found_where_they_stand(text: str) -> None:
     assert len(spans) == len(tokens)
     for (start, end), token in zip(spans, tokens, strict=True):
         assert 0 <= start < end <= len(text)
-        assert words(text[start:end])[0].strip("'̇")[:1] == token.strip("'̇")[:1]
+        if bare := token.strip("'̇"):
+            assert words(text[start:end])[0].strip("'̇")[:1] == bare[:1]
     assert all(a[1] <= b[0] + 1 for a, b in pairwise(spans))
