@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -48,7 +48,7 @@ class Plan:
     folder: Path  # for what the run writes
     models: Path
     dialogues: Path
-    form: str  # the engine's weight format, "auto" for its default
+    form: WeightFormat | Literal["auto"]  # the engine's weight format, "auto" for its default
     threads: int  # of the engine; 0: the worker's default
     peer_threads: int
     steps: int
@@ -94,7 +94,7 @@ class CpuRows:
     def form(self) -> WeightFormat:
         if self.plan.form == "auto":
             return fastest_lossless_format(_CPU)
-        return self.plan.form  # type: ignore[return-value]
+        return self.plan.form
 
     def engine(self, form: WeightFormat, rows: int = CHANNELS) -> BatchEngine:
         settings = EngineSettings(rows=rows, context=1024, weight_format=form)

@@ -9,7 +9,7 @@ from bot.casting import Casting
 from bot.errors import CommandError
 from bot.incoming import Place
 from bot.memory_commands import Teller
-from bot.plain_text import single_spaced, well_formed
+from bot.plain_text import single_spaced, well_formed, within_limit
 from bot.turn import Turns
 from db.channels import Channel
 from db.database import Database
@@ -45,7 +45,7 @@ class DirectionCommands:
     ) -> Answer:
         """Remind the character of something in every prompt; `depth` None: as before, or 4."""
         channel, character = await self._changing(place, who)
-        text = _one_line(text, LONGEST_NOTE, "A note")
+        text = within_limit(single_spaced(text), LONGEST_NOTE, "A note")
         if depth is None:
             present = await self._direction.note(channel, character.id)
             depth = DEFAULT_DEPTH if present is None else present.depth
@@ -86,7 +86,7 @@ class DirectionCommands:
                 f"An entry can have {MOST_KEYS} keys of {LONGEST_KEY} characters; take fewer or"
                 " shorter ones."
             )
-        text = _one_line(text, LONGEST_LORE, "An entry")
+        text = within_limit(single_spaced(text), LONGEST_LORE, "An entry")
         entry = await self._direction.add_lore(channel, found, text, by=who.key, at=time.time())
         return Answer(_lore_line(entry))
 
@@ -113,17 +113,6 @@ class DirectionCommands:
     async def _here(self, place: Place) -> tuple[Channel, Character]:
         channel = await self._turns.channel(place)
         return channel, self._casting.character(channel)
-
-
-def _one_line(text: str, longest: int, what: str) -> str:
-    text = single_spaced(well_formed(text))
-    if not text:
-        raise CommandError(f"{what} needs some words.")
-    if len(text) > longest:
-        raise CommandError(
-            f"{what} can have {longest} characters; this one has {len(text)}, so shorten it."
-        )
-    return text
 
 
 def _lore_line(entry: Lore) -> str:

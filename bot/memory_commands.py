@@ -10,7 +10,7 @@ from bot.casting import Casting
 from bot.errors import CommandError
 from bot.incoming import Place
 from bot.memory import Recollection
-from bot.plain_text import display_name, single_spaced, well_formed
+from bot.plain_text import display_name, single_spaced, within_limit
 from bot.recall import Moment
 from bot.turn import Turns
 from db.channels import Channel
@@ -55,7 +55,7 @@ class MemoryCommands:
         fact = await self._facts.add(
             channel,
             character.id,
-            _checked(text, LONGEST_FACT, "A fact"),
+            within_limit(text, LONGEST_FACT, "A fact"),
             author_key=who.key,
             author_name=display_name(who.name),
             at=time.time(),
@@ -79,7 +79,7 @@ class MemoryCommands:
             channel,
             character.id,
             number,
-            _checked(text, LONGEST_FACT, "A fact"),
+            within_limit(text, LONGEST_FACT, "A fact"),
             author_key=who.key,
             author_name=display_name(who.name),
             at=time.time(),
@@ -119,7 +119,7 @@ class MemoryCommands:
         """Somebody's own words instead of the summary; what follows is added to them."""
         _require(who, "the summary")
         channel, character = await self._here(place)
-        text = _checked(text, LONGEST_SUMMARY, "A summary")
+        text = within_limit(text, LONGEST_SUMMARY, "A summary")
         await self._summaries.fix(channel, character.id, text, by=who.key, at=time.time())
         return Answer(f"That is what {character.name} remembers of the scene now.")
 
@@ -157,17 +157,6 @@ class MemoryCommands:
 def _require(who: Teller, what: str) -> None:
     if not who.may_switch:
         raise CommandError(f"Changing {what} needs the permission to change this channel.")
-
-
-def _checked(text: str, longest: int, what: str) -> str:
-    text = well_formed(text).strip()
-    if not text:
-        raise CommandError(f"{what} needs some words.")
-    if len(text) > longest:
-        raise CommandError(
-            f"{what} can have {longest} characters; this one has {len(text)}, so shorten it."
-        )
-    return text
 
 
 def _fact_line(fact: Fact) -> str:

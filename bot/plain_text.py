@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from bot.errors import CommandError
+
 NAME_LENGTH = 64
 NAMELESS = "Someone"
 # Format characters that people's names and emoji need: the two joiners.
@@ -30,3 +32,15 @@ def display_name(name: str) -> str:
     )
     tidy = single_spaced(visible)[:NAME_LENGTH].strip()
     return tidy if tidy.strip(_JOINERS + " ") else NAMELESS
+
+
+def within_limit(text: str, longest: int, what: str) -> str:
+    """What somebody typed, safe to store; `CommandError` if it is empty or too long."""
+    text = well_formed(text).strip()
+    if not text:
+        raise CommandError(f"{what} needs some words.")
+    if len(text) > longest:
+        raise CommandError(
+            f"{what} can have {longest} characters; this one has {len(text)}, so shorten it."
+        )
+    return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -33,6 +33,7 @@ from inference import types as inference
 from inference.types import Chunk, GenerationRequest, InferenceError, ModelInfo, Sampling
 from persona_prompts.character import Character, CharacterError
 from persona_prompts.prompt import PromptTooLong
+from persona_prompts.spoken import spoken
 
 log = logging.getLogger(__name__)
 
@@ -344,24 +345,3 @@ def context_tokens(config: Config, info: ModelInfo) -> int:
 def longest_reply(config: Config, info: ModelInfo) -> int:
     """Most tokens of a reply; the prompt keeps at least as many."""
     return context_tokens(config, info) // 2
-
-
-def spoken(raw: str, names: Sequence[str], *, complete: bool, stops: Sequence[str] = ()) -> str:
-    """What a character says in `raw`: without the label that models write before their own line.
-
-    `names` are the character's. A text that begins as somebody else's line says nothing: of
-    `stops`, those that begin others' lines tell. While more may come (`complete` false), what may
-    yet become a label is held back.
-    """
-    text = well_formed(raw).strip()
-    folded = text.casefold()
-    own = [f"{name}:".casefold() for name in names]
-    for label in own:
-        if folded.startswith(label):
-            return text[len(label) :].lstrip()
-    others = [s[1:].casefold() for s in stops if s[:1] == "\n" and s[-1:] == ":" and len(s) > 2]
-    if any(folded.startswith(label) for label in others):
-        return ""
-    if not complete and any(label.startswith(folded) for label in (*own, *others)):
-        return ""
-    return text

@@ -246,9 +246,9 @@ class Turns:
             except asyncio.CancelledError:
                 done.cancel()
                 raise
-            except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            except Exception as error:
                 if done.done():
-                    log.warning("What nobody waits for in %s failed: %s", channel.name, error)
+                    log.error("What nobody waits for in %s failed.", channel.name, exc_info=error)
                 else:
                     done.set_exception(error)
 

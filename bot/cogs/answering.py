@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import io
 from collections.abc import Coroutine, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import discord
 from discord import app_commands
@@ -21,6 +21,8 @@ from bot.splitting import split
 if TYPE_CHECKING:
     from bot.client import TroupeBot
 
+T = TypeVar("T")
+
 PATIENCE_SECONDS = 1.5  # Discord gives up after three
 _MOST_CHOICES = 25
 _CHOICE_LENGTH = 100
@@ -34,11 +36,7 @@ async def answer(
     An answer that everybody should see is still ephemeral when it had to be deferred, because
     Discord wants to know at that moment, and a failure is nobody else's business.
     """
-    task = asyncio.ensure_future(work)
-    await asyncio.wait([task], timeout=PATIENCE_SECONDS)
-    if not task.done():
-        await interaction.response.defer(ephemeral=True, thinking=True)
-    result = await task
+    result = await in_time(interaction, work, ephemeral=True, thinking=True)
     text = result.text if result.sheet is None else result.sheet.lead
     first, *others = split(text) or ["" if result.sheet is not None else "There is nothing."]
     hidden = not result.public
@@ -58,6 +56,20 @@ async def answer(
     if result.enters is not None:
         commands = interaction.client.behind.commands
         await commands.greet(place(interaction), result.enters, interaction.user.display_name)
+
+
+async def in_time(
+    interaction: discord.Interaction[TroupeBot], work: Coroutine[object, object, T], **how: bool
+) -> T:
+    """What `work` gives; the interaction is deferred, and `how`, where that takes long."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait([task], timeout=PATIENCE_SECONDS)
+    try:
+        if not task.done():
+            await interaction.response.defer(**how)
+    finally:  # where Discord cannot be reached, the work still ends, and its failure is heard
+        result = await task
+    return result
 
 
 def _fitting(attachment: Attachment, most: int) -> discord.File:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -192,11 +191,7 @@ class Replies(commands.Cog):
 
 async def _silently(interaction: Interaction, work: Coroutine[object, object, object]) -> None:
     """Do what a button says; the channel shows that it was done, so nothing more is said."""
-    task = asyncio.ensure_future(work)
-    await asyncio.wait([task], timeout=answering.PATIENCE_SECONDS)
-    if not task.done():
-        await interaction.response.defer()
-    await task
+    await answering.in_time(interaction, work)
     if not interaction.response.is_done():
         await interaction.response.defer()
 

@@ -19,7 +19,7 @@ from inference.client import InferenceClient
 from inference.types import Chunk, GenerationRequest, InferenceError, Message, Sampling
 from persona_prompts.character import Character
 from persona_prompts.prompt import Line, PromptTooLong, build_prompt
-from persona_prompts.speakers import well_formed
+from persona_prompts.spoken import spoken
 
 Progress = Callable[[int, int], None]  # (replies so far, replies in all)
 # Another prompt than the bot's: a character and what was said, ending with the user's line.
@@ -80,15 +80,6 @@ def reply_seed(seed: int, dialogue: str, turn: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def spoken(raw: str, names: Sequence[str]) -> str:
-    """What a character says in `raw`: without the label that models write before their own line."""
-    text = well_formed(raw).replace("\0", "").strip()
-    for label in (f"{name}:".casefold() for name in names):
-        if text.casefold().startswith(label):
-            return text[len(label) :].lstrip()
-    return text
-
-
 class _Player:
     def __init__(
         self,
@@ -143,10 +134,11 @@ class _Player:
 
     async def _written(self, user: ScriptedUser, lines: Sequence[Line], seed: int) -> Reply:
         raw, last = "", Chunk()
-        async with aclosing(self._client.generate(self._request(user, lines, seed))) as chunks:
+        request = self._request(user, lines, seed)
+        async with aclosing(self._client.generate(request)) as chunks:
             async for last in chunks:
                 raw = last.text if last.restart else raw + last.text
-        text = spoken(raw, user.names)
+        text = spoken(raw, user.names, stops=request.sampling.stop)
         if last.finish_reason in ("stop", "length"):
             return Reply(text, last.finish_reason)
         return Reply("", "error", last.error or "The reply broke off.")

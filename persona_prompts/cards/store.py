@@ -86,7 +86,7 @@ def save_card(card: Card, folder: Path, id: str) -> Path:
         if before and before[0] != file:
             before[0].unlink()
     except OSError as error:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # why the card was not written is what is told
             staging.unlink(missing_ok=True)
         reason = error.strerror or error
         raise CharacterError(f"The card cannot be written to {folder}: {reason}.") from None

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from config import InferenceSettings, ModelSettings, PromptSettings, SamplingSettings
-from finetune.evaluation.playing import patient, play, reply_seed, spoken
+from finetune.evaluation.playing import patient, play, reply_seed
 from inference.adapters import AdapterError
 from inference.client import InferenceClient
 from inference.types import Sampling
@@ -74,10 +74,3 @@ def test_seeds_differ_by_dialogue_turn_and_run() -> None:
     assert len(seeds) == 36
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert reply_seed(3, "a", 1) == reply_seed(3, "a", 1)
-
-
-def test_the_label_before_a_reply_is_no_part_of_it() -> None:
-    names = ("Captain Mirela Vex", "Mirela")
-    assert spoken(" mirela: Rum.\0", names) == "Rum."
-    assert spoken("Mirela laughs: rum.", names) == "Mirela laughs: rum."
-    assert spoken("Captain Mirela Vex:Rum", names) == "Rum"
