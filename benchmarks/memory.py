@@ -145,7 +145,8 @@ def fill(file: Path, messages: int, language: Language) -> None:
         )
         border = int(PER_CHANNEL * SUMMED_UP) * len(channels)
         raw.executemany(
-            "INSERT INTO summaries VALUES (?, 'mirela', 0, '', NULL, ?, ?, 1.0)",
+            """INSERT INTO summaries (channel_id, persona, scene_start, told, up_to, written_at)
+               VALUES (?, 'mirela', 0, ?, ?, 1.0)""",
             ((channel, language.sentence(90), border) for channel in channels),
         )
         raw.executemany(

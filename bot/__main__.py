@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read_settings(options.config)
         if options.command == "chat":
             return _chat(settings.config, options)
+        if options.command == "web":
+            return _web(settings.config, options)
         if settings.token is None and options.command == "discord":
             raise StartupError(
                 "There is no Discord token; set DISCORD_TOKEN in the environment or in .env."
@@ -61,6 +63,15 @@ def _chat(config: Config, options: argparse.Namespace) -> int:
     return run_terminal(config, options.channel, overrides)
 
 
+def _web(config: Config, options: argparse.Namespace) -> int:
+    from bot.web.server import WebOptions, run_web
+
+    chosen = WebOptions(
+        options.server_name, options.port, options.share_gradio, tuple(options.base_model)
+    )
+    return run_web(config, chosen)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the whole usage before it."""
 
@@ -87,6 +98,37 @@ def _parser() -> argparse.ArgumentParser:
         "--channel", metavar="C", default="main", help="conversation to go on with (main)"
     )
     chat.add_argument("--seed", metavar="N", type=_seed, help="make the replies reproducible")
+    web = commands.add_parser(
+        "web",
+        parents=[shared],
+        help="a page in the browser: chat, compare two adapters, single prompts",
+    )
+    web.add_argument(
+        "--server_name",
+        "--server-name",
+        metavar="HOST",
+        default="127.0.0.1",
+        help="address to listen on (127.0.0.1: this machine alone; 0.0.0.0: everybody near)",
+    )
+    web.add_argument("--port", type=_port, default=7860, help="0 takes a free one (7860)")
+    web.add_argument(
+        "--share_gradio",
+        "--share-gradio",
+        type=_truth,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="True",
+        help="also make a public link through Gradio's servers: everybody who has it can talk",
+    )
+    web.add_argument(
+        "--base_model",
+        "--base-model",
+        metavar="M",
+        action="append",
+        default=[],
+        help="a model instead of model.base, which can be chosen in the page; repeatable",
+    )
     commands.add_parser("discord", parents=[shared], help="run the Discord bot")
     return parser
 
@@ -95,6 +137,18 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or len(text) > 19 or int(text) >= 2**63:
         raise argparse.ArgumentTypeError("a seed is a whole number from 0 up to 2^63 - 1")
     return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or len(text) > 5 or int(text) > 65535:
+        raise argparse.ArgumentTypeError("a port is a whole number from 0 to 65535")
+    return int(text)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError("it is True or False")
+    return text.lower() == "true"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from bot.casting import Casting
 from bot.errors import CommandError
 from bot.fetching import Fetcher
 from bot.incoming import Place
+from bot.naming import named
 from bot.turn import Turns
 from config import Config
 from db.database import Database
@@ -33,6 +34,7 @@ from persona_prompts.cards.store import export_card, id_from, import_card, save_
 from persona_prompts.character import Character, CharacterError, character_of, check_id
 
 MOST_OF_A_SERVER = 100  # characters
+_MOST_NAME = 58  # characters of an id in front of a number
 _SPECS: tuple[Spec, ...] = ("v1", "v2", "v3")
 _KINDS: tuple[Literal["json", "png"], ...] = ("json", "png")
 FORMATS: dict[str, tuple[Literal["json", "png"], Spec | None]] = {
@@ -89,25 +91,23 @@ class CardCommands:
     ) -> Answer:
         """Take the card in a file called `name` into the cast, as the character `id`."""
         async with self._writing:
-            if replacing and not id:
+            if not id:
                 card = await asyncio.to_thread(parse_card, content, name[-80:] or "The card")
-                id = id_from(card.fields.name)
-            before = await self._may_write(who, check_id(id), replacing) if id else False
+                id = await self._id_for(who, card.fields.name)
+            before = await self._may_write(who, check_id(id), replacing)
             if not before:
                 await self._require_room(who)
-            imported = await asyncio.to_thread(
-                import_card,
-                content,
-                name,
-                self.folder,
-                id=id or None,
-                taken=self._casting.cast.ids(),
-                replacing=replacing,
-            )
-            character = imported.character
+            character = await asyncio.to_thread(self._import, content, name, id, replacing)
             if not before:
                 await self._homes.settle(character.id, who.home, time.time())
         return await self._told(place, character, f"{character.name} is now `{character.id}`.")
+
+    def _import(self, content: bytes, name: str, id: str, replacing: bool) -> Character:
+        """Runs in a thread, which also reads the new card, so that nobody else has to."""
+        taken = self._casting.cast.ids()
+        imported = import_card(content, name, self.folder, id=id, taken=taken, replacing=replacing)
+        self._casting.cast.ids()
+        return imported.character
 
     async def import_file(
         self, place: Place, who: Author, path: Path, *, id: str = "", replacing: bool = False
@@ -142,7 +142,7 @@ class CardCommands:
 
     async def export(self, place: Place, name: str, kind: str = "") -> Answer:
         """A character's card as a file: as it came, or of a format of `FORMATS`."""
-        character = self._seen(place, name)
+        character = await self._seen(place, name)
         own = character.file is not None and character.file.suffix.lower() == ".png"
         wanted = kind.strip().lower() or ("png" if own else "json")
         if wanted not in FORMATS:
@@ -155,19 +155,19 @@ class CardCommands:
     async def show(self, place: Place, name: str = "") -> Answer:
         """One character's card; the channel's own without a name."""
         if name:
-            character = self._seen(place, name)
+            character = await self._seen(place, name)
         else:
             character = self._casting.character(await self._turns.channel(place))
         return await self._shown(character)
 
     # -- written -----------------------------------------------------------------------------------
 
-    def form(self, place: Place, name: str = "", page: str = "") -> Form:
+    async def form(self, place: Place, name: str = "", page: str = "") -> Form:
         """The form to write a character in: empty, or with what the card of `name` says."""
         if not name:
             return form_of(None, None, "")
-        character = self._seen(place, name)
-        return form_of(character, _card_of(character), page)
+        character = await self._seen(place, name)
+        return form_of(character, await asyncio.to_thread(_card_of, character), page)
 
     async def create(
         self, place: Place, who: Author, values: Mapping[str, str], *, id: str = ""
@@ -176,7 +176,7 @@ class CardCommands:
         fields = new_fields(values)
         async with self._writing:
             await self._require_room(who)
-            id = check_id(id) if id else id_from(str(fields.get("name", "")))
+            id = check_id(id) if id else await self._id_for(who, str(fields.get("name", "")))
             if id in self._casting.cast.ids():
                 raise CommandError(f"There already is a character {id}; choose another id.")
             card = new_card(fields, f"The card of {id}")
@@ -192,17 +192,32 @@ class CardCommands:
         if not changes:
             return Answer("Nothing was changed.")
         async with self._writing:
-            character = self._seen(place, form.id)
+            character = await self._seen(place, form.id)
             await self._may_write(who, character.id, True)
-            card = await asyncio.to_thread(_edited, _card_of(character), changes, character.id)
+            card = await asyncio.to_thread(_edited, character, changes)
             character = await self._saved(card, character.id)
         return await self._told(place, character, f"{character.name} is changed.")
 
     async def may_edit(self, who: Author, name: str) -> None:
         """Raise `CommandError` unless `who` may change the character."""
-        await self._may_write(who, self._casting.cast.get(name).id, True)
+        character = await named(self._casting.cast, self._homes, name, who.home)
+        await self._may_write(who, character.id, True)
 
     # -- rights ------------------------------------------------------------------------------------
+
+    async def _id_for(self, who: Author, name: str) -> str:
+        """The id after a character's name, with a number if that is another server's or shipped.
+
+        So two servers may each have a character of one name. The operator's word counts for all,
+        so there the id is the name's. Raises `CharacterError` for a name that gives no id.
+        """
+        id = base = id_from(name)
+        homes, taken = await self._homes.all(), set(self._casting.cast.ids())
+        number = 1
+        while not who.operator and id in taken and homes.get(id) != who.home:
+            number += 1
+            id = f"{base[:_MOST_NAME].rstrip('-')}-{number}"
+        return id
 
     async def _may_write(self, who: Author, id: str, replacing: bool) -> bool:
         """Whether the character exists already. Raises `CommandError` if `who` may not write it."""
@@ -236,9 +251,9 @@ class CardCommands:
                 " replace one of them."
             )
 
-    def _seen(self, place: Place, name: str) -> Character:
+    async def _seen(self, place: Place, name: str) -> Character:
         """The character, if it may be shown in this place."""
-        character = self._casting.cast.get(name)
+        character = await named(self._casting.cast, self._homes, name, place.guild_key)
         if character.age_restricted and not place.age_restricted:
             raise CommandError(
                 f"{character.name} is for adults, and is shown in age-restricted channels only."
@@ -249,8 +264,13 @@ class CardCommands:
 
     async def _saved(self, card: Card, id: str) -> Character:
         character = character_of(card, id, f"The card of {id}")
-        file = await asyncio.to_thread(save_card, card, self.folder, id)
-        return replace(character, file=file)
+        return replace(character, file=await asyncio.to_thread(self._save, card, id))
+
+    def _save(self, card: Card, id: str) -> Path:
+        """Runs in a thread, and reads the card there, too."""
+        file = save_card(card, self.folder, id)
+        self._casting.cast.ids()
+        return file
 
     async def _told(self, place: Place, character: Character, sentence: str) -> Answer:
         """What became of a card, with the warnings about it; its sheet where that may be seen."""
@@ -321,9 +341,9 @@ def _card_of(character: Character) -> Card:
     return read_card(character.file)
 
 
-def _edited(card: Card, changes: Mapping[str, object], id: str) -> Card:
-    """The card with the changes; a V1 card becomes V3 where V1 has no such field."""
-    label = f"The card of {id}"
+def _edited(character: Character, changes: Mapping[str, object]) -> Card:
+    """Its card with the changes; a V1 card becomes V3 where V1 has no such field."""
+    card, label = _card_of(character), f"The card of {character.id}"
     if card.spec == "v1" and changes.keys() - {*V1_FIELDS}:
         content = json_bytes(card, "v3") if card.png is None else png_bytes(card, "v3")
         card = parse_card(content, label)

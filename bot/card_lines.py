@@ -24,7 +24,7 @@ async def persona_line(
             kind = rest.pop() if len(rest) > 1 and rest[-1].lower() in FORMATS else ""
             return await cards.export(place, " ".join(rest), kind)
         case ("create", []) | ("edit", [_, *_]):
-            return _how_to_write(cards, place, " ".join(rest))
+            return await _how_to_write(cards, place, " ".join(rest))
     return None
 
 
@@ -44,7 +44,7 @@ async def _import(cards: CardCommands, place: Place, words: list[str]) -> Answer
     return await cards.import_file(place, OPERATOR, Path(source), id=id, replacing=replacing)
 
 
-def _how_to_write(cards: CardCommands, place: Place, name: str) -> Answer:
+async def _how_to_write(cards: CardCommands, place: Place, name: str) -> Answer:
     """A terminal has no forms, but it has the files themselves."""
     if not name:
         return Answer(
@@ -53,7 +53,7 @@ def _how_to_write(cards: CardCommands, place: Place, name: str) -> Answer:
             ' the stairs."}; it is in the cast as soon as it is saved, and /persona list says what'
             " is wrong with it."
         )
-    form = cards.form(place, name)
+    form = await cards.form(place, name)
     return Answer(
         f"Say /persona export {form.id}, edit that file, and say /persona import FILE as {form.id}"
         " replace."

@@ -9,6 +9,7 @@ from bot.answers import Answer
 from bot.casting import Casting
 from bot.errors import CommandError
 from bot.incoming import Place
+from bot.naming import named
 from bot.turn import Turns
 from db.database import Database
 
@@ -28,6 +29,7 @@ class CastCommands:
         self, database: Database, casting: Casting, turns: Turns, check_adapter: CheckAdapter
     ) -> None:
         self._channels = database.channels
+        self._homes = database.card_homes
         self._casting = casting
         self._turns = turns
         self._check_adapter = check_adapter
@@ -51,7 +53,8 @@ class CastCommands:
         With an `adapter`, its replies come from that one.
         """
         channel = await self._turns.channel(place)
-        character = self._casting.here(channel, self._casting.cast.get(name).id)
+        meant = await named(self._casting.cast, self._homes, name, place.guild_key)
+        character = self._casting.here(channel, meant.id)
         if character.id == self._casting.own(channel):
             raise CommandError(
                 f"{character.name} speaks here already; /adapter set chooses its adapter."
@@ -62,6 +65,8 @@ class CastCommands:
         if new and len(channel.present) + 1 >= MOST:
             raise CommandError(f"{MOST} characters are the most in one channel; remove one first.")
         channel = await self._channels.add_member(channel.id, character.id, adapter or None)
+        if new:
+            self._turns.passing.forget_channel(channel)
         through = f" through `{adapter}`" if adapter else ""
         if not new:
             through = self._casting.adapter(channel, character.id)
@@ -74,7 +79,7 @@ class CastCommands:
         present = [member.persona for member in channel.present]
         persona = name.strip().lower()
         if persona not in present:  # who is gone from the cast can still be removed, by its id
-            persona = self._casting.cast.get(name).id
+            persona = (await named(self._casting.cast, self._homes, name, place.guild_key)).id
         if persona == self._casting.own(channel) and persona not in present:
             raise CommandError(
                 "The channel's own character cannot leave it; /persona set puts another one there."
@@ -82,4 +87,5 @@ class CastCommands:
         if persona not in present:
             raise CommandError(f"{persona} does not speak here; /cast list says who does.")
         await self._channels.remove_member(channel.id, persona)
+        self._turns.passing.forget_channel(channel)
         return Answer(f"{persona} speaks here no more.", public=True)

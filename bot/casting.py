@@ -88,6 +88,14 @@ class Casting:
         return characters
 
     def adapter(self, channel: Channel, persona: str = "") -> str:
+        """The adapter that answers: the chosen one, or a version of it on trial in this channel.
+
+        A thread takes part in the trials of the channel that it hangs under.
+        """
+        chosen = self.chosen_adapter(channel, persona)
+        return self.adapters.serving(chosen, channel.parent_key or channel.key)
+
+    def chosen_adapter(self, channel: Channel, persona: str = "") -> str:
         """The adapter's name: chosen for the channel, else the character's, else the default.
 
         A further character of the channel has what was chosen for it, else its own, else the rest.

@@ -179,6 +179,8 @@ class _Adoption:
             )
         elif post.content.startswith(NOTICE) or post.interaction_metadata is not None:
             return  # the bot's own words
+        elif await self._behind.database.unlogged.showed(post.id):
+            return  # what was said in passing
         elif asked in self._owed:
             self._current = await self._unfinished(self._owed[asked])
             if self._current is not None:

@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -17,24 +18,32 @@ from discord.ext import commands
 
 from bot.catch_up import CatchUp
 from bot.cogs.adapters import Adapters
+from bot.cogs.blocking import Blocking, admitted
 from bot.cogs.cast import Cast
 from bot.cogs.characters import Characters
 from bot.cogs.listener import Listener
 from bot.cogs.memory import Memory
 from bot.cogs.privacy import Privacy
 from bot.cogs.replies import Replies
+from bot.cogs.retraining import Retraining
 from bot.cogs.settings import ChannelSettings
 from bot.cogs.status import Status
 from bot.command_sync import sync_if_changed
 from bot.delivery import DiscordStage
 from bot.error_handler import ErrorHandler
 from bot.hearing import Hearing
+from bot.metrics_server import figures_shown
+from bot.operators import OperatorsChannel
+from bot.presence import show_rehearsal
 from bot.reply_buttons import ReplyButton
 from bot.startup import Company, StartupError, Unavailable, company
 from config import Config, DiscordSettings
 
 log = logging.getLogger(__name__)
 
+_COGS = (
+    Listener, Characters, Cast, Adapters, Retraining, ChannelSettings, Status, Privacy, Memory,
+)  # fmt: skip
 _PORTAL = "https://discord.com/developers/applications"
 _NO_INTENTS = (
     "Discord does not give this bot the texts of messages; switch on Message Content Intent under"
@@ -43,6 +52,9 @@ _NO_INTENTS = (
 
 
 class _Tree(app_commands.CommandTree["TroupeBot"]):
+    async def interaction_check(self, interaction: discord.Interaction[TroupeBot], /) -> bool:
+        return await admitted(interaction)
+
     async def on_error(
         self, interaction: discord.Interaction[TroupeBot], error: app_commands.AppCommandError, /
     ) -> None:
@@ -76,17 +88,21 @@ class TroupeBot(commands.AutoShardedBot):
         self.error_handler = ErrorHandler()
         self.hearing = Hearing(self)
         self.catch_up = CatchUp(behind, self, self.hearing)
+        self._operators = OperatorsChannel(behind.config, behind.database, self)
         self.stage = stage
         self._replies = Replies(self)
         stage.attach(self, behind.casting.cast, behind.database)
 
     async def setup_hook(self) -> None:
-        for cog in (Listener, Characters, Cast, Adapters, ChannelSettings, Status, Privacy, Memory):
+        for cog in _COGS:
             await self.add_cog(cog(self))
+        await self.add_cog(Blocking(self))
         await self.add_cog(self._replies)
         self.add_dynamic_items(ReplyButton)
+        self.behind.rehearsing.on_change(partial(show_rehearsal, self))
         assert self.application_id is not None  # known since the log-in
         await sync_if_changed(self.tree, self.application_id, self.behind.config.paths.data)
+        self._operators.start()
 
     async def on_message(self, message: discord.Message) -> None:
         """Nothing: there are no prefix commands, and the listener hears the rest."""
@@ -107,6 +123,7 @@ class TroupeBot(commands.AutoShardedBot):
 
     async def close(self) -> None:
         await self.catch_up.close()
+        await self._operators.close()
         await super().close()
 
 
@@ -119,7 +136,11 @@ async def _run(config: Config, token: str) -> int:
     check(config.discord, token)
     point_at(config.discord)
     stage = DiscordStage(config)
-    async with _told_to_stop() as stop, company(config, stage) as behind:
+    async with (
+        _told_to_stop() as stop,
+        company(config, stage) as behind,
+        figures_shown(behind),
+    ):
         await serve(behind, stage, token, stop)
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bot.answers import Answer
+from bot.block_commands import BlockCommands, person_in
 from bot.card_lines import persona_line
 from bot.commands import Commands
 from bot.controls import Controls, Person
@@ -12,12 +13,13 @@ from bot.memory_commands import Teller
 from bot.memory_lines import direction_line, memory_line
 from bot.plain_text import NAMELESS
 from bot.privacy_commands import PrivacyCommands
+from bot.retraining import retrain_line
 
 _HELP = """\
 /persona list | show [NAME] | set NAME [greeting:N]
 /persona import FILE|URL [as ID] [replace] | export NAME [FORMAT] | create | edit NAME
 /cast list | add NAME [adapter:A] | remove NAME
-/adapter list | show [NAME] | set NAME
+/adapter list | show [NAME] | set NAME | history [NAME] | rollback [NAME]
 /settings show | set NAME VALUE
 /regenerate
 /swipe next | previous
@@ -35,7 +37,10 @@ _HELP = """\
 /reset
 /stop
 /status
+/retrain status | run [NAME] [force] | cancel | history
 /privacy show | export | forget me | training on|off | server on|off | channel on|off|inherit
+/privacy logging on|off [channel|server]
+/block list | add USER | remove USER
 /help"""
 
 
@@ -87,14 +92,29 @@ async def run_line(
             return await commands.adapter_show(place, "".join(names))
         case (["adapter", "set"], [name]):
             return await commands.adapter_set(place, name)
+        case (["adapter", "history"], [*names]) if len(names) < 2:
+            return await commands.adapter_history.show(place, "".join(names))
+        case (["adapter", "rollback"], [*names]) if len(names) < 2:
+            return await commands.adapter_history.rollback(place, "".join(names))
         case (["settings", "show"], []):
             return await commands.settings_show(place)
         case (["settings", "set"], [name, *values]) if values:
             value = line.split(maxsplit=3)[3]
             return await commands.settings_set(place, name, value)
+        case (["block", what], rest) if len(rest) < 2:
+            answer = await _block(commands.blocks, place, author, what, "".join(rest))
+            if answer is not None:
+                return answer
+        case (["privacy", "logging"], [word, *of]) if len(of) < 2:
+            whose = "".join(of).lower() or "me"
+            return await commands.privacy.logging(place, author, word.lower(), whose)
         case (["privacy", what], rest) if len(rest) < 2:
             word = "".join(rest).lower()
             answer = await _privacy(commands.privacy, place, author, what, word)
+            if answer is not None:
+                return answer
+        case (["retrain", *_], _):
+            answer = await retrain_line(commands.retraining, words[1:])
             if answer is not None:
                 return answer
     teller = Teller(author, name, may_switch=True)
@@ -138,6 +158,20 @@ async def _reply(controls: Controls, place: Place, who: Person, line: str) -> An
             return await controls.say(place, who, text)
         case ("good" | "bad") as mark, "":
             return await controls.vote(place, who, mark == "good")
+    return None
+
+
+async def _block(
+    commands: BlockCommands, place: Place, author: str, what: str, person: str
+) -> Answer | None:
+    """A line that begins with /block; None if there is no such command."""
+    match what, person:
+        case "list", "":
+            return await commands.list(place)
+        case "add", _ if person:
+            return await commands.add(place, author, person_in(person))
+        case "remove", _ if person:
+            return await commands.remove(place, person_in(person))
     return None
 
 

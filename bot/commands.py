@@ -10,7 +10,9 @@ import asyncio
 import logging
 from typing import Protocol
 
+from bot.adapter_history import AdapterHistory, trial_line
 from bot.answers import Answer, Suggestion
+from bot.block_commands import BlockCommands
 from bot.card_commands import CardCommands
 from bot.cast_commands import CastCommands
 from bot.casting import Casting
@@ -19,8 +21,11 @@ from bot.direction_commands import DirectionCommands
 from bot.errors import CommandError
 from bot.incoming import Place
 from bot.memory_commands import MemoryCommands
+from bot.naming import named
 from bot.privacy_commands import PrivacyCommands
+from bot.rehearsing import MODEL_RESTS
 from bot.reply import longest_reply
+from bot.retraining import RetrainCommands
 from bot.turn import Turns
 from config import Config, SamplingSettings
 from db.channels import Channel
@@ -65,7 +70,8 @@ class Inference(Protocol):
 
 class Commands:
     """The commands of one bot; about privacy under `privacy`, about replies under `controls`,
-    about cards under `cards`, about several characters in one channel under `cast`."""
+    about cards under `cards`, about several characters in one channel under `cast`, about what
+    adapters stood for under `adapter_history`, about new versions of them under `retraining`."""
 
     def __init__(
         self,
@@ -81,6 +87,9 @@ class Commands:
         self._client = client
         self._turns = turns
         self.privacy = PrivacyCommands(config, database, turns)
+        self.blocks = BlockCommands(database, turns.blocking)
+        self.retraining = RetrainCommands(config, database)
+        self.adapter_history = AdapterHistory(casting, turns, self._fingerprint)
         self.cards = CardCommands(config, database, casting, turns)
         self.cast = CastCommands(database, casting, turns, self._usable_adapter)
         self.memory = MemoryCommands(database, casting, turns)
@@ -105,7 +114,10 @@ class Commands:
         `greeting` counts its greetings from 1, which is the card's first one.
         """
         channel = await self._turns.channel(place)
-        wanted = None if name == CLEAR else self._casting.cast.get(name).id
+        wanted = None
+        if name != CLEAR:
+            homes = self._database.card_homes
+            wanted = (await named(self._casting.cast, homes, name, place.guild_key)).id
         character = self._casting.here(channel, wanted or self._config.bot.persona)
         known = len(character.greetings(group=channel.group))
         if not 1 <= greeting <= known:
@@ -118,6 +130,7 @@ class Commands:
             channel.id, persona=wanted, greeting=greeting - 1
         )
         await self._database.channels.new_scene(channel.id)
+        self._turns.passing.forget_channel(channel)
         if character.id in {member.persona for member in channel.present}:
             await self._database.channels.remove_member(channel.id, character.id)
         return Answer(f"{character.name} speaks here now.", public=True, enters=character)
@@ -129,15 +142,17 @@ class Commands:
     async def adapter_list(self, place: Place) -> Answer:
         """The adapters for the model in use; the channel's own is marked."""
         channel = await self._turns.channel(place)
-        present = self._casting.adapter(channel)
+        chosen, present = self._casting.chosen_adapter(channel), self._casting.adapter(channel)
         versions = await asyncio.to_thread(self._client.adapters.list, self._fingerprint())
         lines = [
             f"{'▸' if present == BASE else '·'} `{BASE}` — the model without adapter",
-            f"{'▸' if present == DEFAULT else '·'} `{DEFAULT}` — {self._default_meaning(versions)}",
+            f"{'▸' if chosen == DEFAULT else '·'} `{DEFAULT}` — {self._default_meaning(versions)}",
         ]
         for info in versions:
             marked = present == info.label or (info.promoted and present == info.name)
             lines.append(f"{'▸' if marked else '·'} {_adapter_line(info)}")
+        names = dict.fromkeys(info.name for info in versions)
+        lines += [line for name in names if (line := trial_line(self._client.adapters, name))]
         return Answer("\n".join(lines))
 
     async def adapter_show(self, place: Place, name: str = "") -> Answer:
@@ -184,7 +199,7 @@ class Commands:
         sampling = self._casting.sampling(channel)
         lines = [
             f"persona = {self._casting.persona(channel)}{_origin(channel.persona)}",
-            f"adapter = {self._casting.adapter(channel)}{_origin(channel.adapter)}",
+            f"adapter = {self._casting.chosen_adapter(channel)}{_origin(channel.adapter)}",
             f"{MODE} = {self._casting.mode(channel)}{_origin(channel.mode)}",
         ]
         for name in _SAMPLING:
@@ -211,6 +226,7 @@ class Commands:
         """Start a new scene: the character forgets what was said here; nothing is deleted."""
         channel = await self._turns.channel(place)
         await self._database.channels.new_scene(channel.id)
+        self._turns.passing.forget_channel(channel)
         character = self._casting.character(channel)
         return Answer(f"{character.name} starts afresh here.", public=True, enters=character)
 
@@ -222,7 +238,7 @@ class Commands:
         persona, adapter = self._casting.persona(channel), self._casting.adapter(channel)
         place_in_queue = self._turns.place(channel)
         lines = [
-            f"model: {status.model} — {status.state}"
+            f"model: {status.model} — {MODEL_RESTS if status.state == 'resting' else status.state}"
             f"{f' ({status.problem})' if status.problem else ''}",
             f"replies being written: {status.running}; waiting: {status.waiting};"
             f" of this channel: {self._turns.waiting(channel)}"

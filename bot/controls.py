@@ -48,6 +48,7 @@ class Controls:
     """Regenerating, swiping, continuing, editing, taking back, stopping, voting."""
 
     def __init__(self, database: Database, casting: Casting, turns: Turns) -> None:
+        self._database = database
         self._messages = database.messages
         self._rewriting = database.rewriting
         self._feedback = database.feedback
@@ -69,6 +70,8 @@ class Controls:
         reply = await self._changeable(channel, who, reply_id)
         if reply.reply_to is None:
             raise CommandError("That answers nothing that is still there, so it stays as it is.")
+        if channel.kind != "terminal" and (refusal := self._turns.limits.take(who.key)):
+            raise CommandError(refusal.sentence)
 
         async def work(running: Running) -> None:
             there = await self._messages.get(reply.id)
@@ -102,6 +105,7 @@ class Controls:
             except DeliveryError as error:
                 await undo()
                 raise _not_shown(error) from None
+            await self._turns.greetings.swiped(channel, changed, step, len(variants))
             return Answer(f"Version {at + step + 1} of {len(variants)}.")
 
         return await self._turns.begin(channel, Running(0), work)
@@ -177,18 +181,21 @@ class Controls:
         text = _said(text)
 
         async def work(_: Running) -> Answer:
-            said = await self._messages.add_said(
-                channel.id,
-                persona=character.id,
-                persona_name=character.name,
-                content=text,
-                created_at=time.time(),
-            )
+            async with self._database.transaction():
+                said = await self._messages.add_said(
+                    channel.id,
+                    persona=character.id,
+                    persona_name=character.name,
+                    content=text,
+                    created_at=time.time(),
+                )
+                said = await self._turns.passing.says(channel, said, who.key)
             try:
                 await self._turns.rewrites.say(channel, said)
             except DeliveryError as error:
                 await self._rewriting.take_back(said.id)
                 raise _not_shown(error) from None
+            await self._turns.passing.ended(said)
             return Answer(f"{character.name} has said it.")
 
         return await self._turns.begin(channel, Running(0), work)

@@ -194,7 +194,8 @@ class DiscordDelivery:
     async def finish(self, text: str) -> None:
         await self._record.showing(text)
         self._standing = await self._look(self._record.id)
-        self._last = f"{self._standing.number}/{self._standing.of}"
+        versions = f"{self._standing.number}/{self._standing.of}"
+        self._last = _PLAIN if self._record.passes else versions
         self._text = text
         self._complete.set()
         self._changed.set()

@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from functools import partial
 from typing import TextIO
+
+from config import LogSettings
+from inference.log_lines import OneLineFormatter
 
 HIDDEN = "[hidden]"
 # Bot tokens by their shape, and the secrets that stand in webhook and interaction addresses.
@@ -14,21 +18,11 @@ _SECRETS = re.compile(
 )
 
 
-class OneLineFormatter(logging.Formatter):
-    """A record, its traceback included, as one line without secrets."""
-
-    def __init__(self, *secrets: str) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._secrets = [secret for secret in secrets if secret]
-
-    def format(self, record: logging.LogRecord) -> str:
-        return self.redact(super().format(record)).replace("\r", "").replace("\n", " ⏎ ")
-
-    def redact(self, text: str) -> str:
-        """`text` without anything that must not be read by others."""
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        return _SECRETS.sub(HIDDEN, text)
+def redacted(secrets: tuple[str, ...], text: str) -> str:
+    """`text` without anything that must not be read by others."""
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return _SECRETS.sub(HIDDEN, text)
 
 
 def short_reconnects(record: logging.LogRecord) -> bool:
@@ -43,16 +37,17 @@ def short_reconnects(record: logging.LogRecord) -> bool:
     return True
 
 
-def configure(level: str, *secrets: str, stream: TextIO | None = None) -> None:
-    """Send every record of at least `level` to stderr; `secrets` never appear in one."""
+def configure(settings: LogSettings, *secrets: str, stream: TextIO | None = None) -> None:
+    """Send the records that `settings` ask for to stderr; `secrets` never appear in one."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(OneLineFormatter(*secrets))
+    redact = partial(redacted, tuple(secret for secret in secrets if secret))
+    handler.setFormatter(OneLineFormatter(settings.format, redact))
     root = logging.getLogger()
     for old in root.handlers[:]:
         if isinstance(old.formatter, OneLineFormatter):  # of an earlier call
             root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(level)
+    root.setLevel(settings.level)
     for name in ("discord.client", "discord.shard"):
         logging.getLogger(name).addFilter(short_reconnects)
     # These tell every request and heartbeat; the project's own lines must stay readable.

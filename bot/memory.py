@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from bot.likeness import Likeness
+from bot.passing import Passing
 from bot.recall import Recalled, recall
 from bot.scene import Ensemble, Staging, hidden_up_to, line_of, scene_messages
 from config import Config
@@ -68,11 +70,20 @@ class Recollection:
 class Memory:
     """Builds prompts, and can tell why the last one of a channel held what it held."""
 
-    def __init__(self, config: Config, database: Database, model: Model) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        model: Model,
+        likeness: Likeness | None = None,
+        passing: Passing | None = None,
+    ) -> None:
         self._config = config
         self._settings = config.memory
         self._database = database
         self._model = model
+        self.likeness = likeness or Likeness(config.memory, database)
+        self._passing = passing or Passing(config.privacy, database)
         self._last: OrderedDict[int, Recollection] = OrderedDict()
 
     async def prompt(
@@ -92,9 +103,9 @@ class Memory:
         summary = await self._summary(channel, question, character.id)
         begun = summary.up_to > channel.scene_start
         window = replace(channel, scene_start=summary.up_to)
-        history = await self._database.messages.history(
-            window, limit=self._config.prompt.history_messages, up_to=question.id
-        )
+        most = self._config.prompt.history_messages
+        history = await self._database.messages.history(window, limit=most, up_to=question.id)
+        history = self._passing.woven(history, window, question, most)
         heard = scene_messages(history, question, character.id, staging.ensemble)
         said = [*heard, *staging.replies]
         lines = [line_of(m, character.id, staging.names) for m in said]
@@ -271,14 +282,20 @@ class Memory:
         if not self._settings.recall or not (prompt.dropped or begun or full):
             return Recalled()
         hidden = await hidden_up_to(self._database.recall, channel.id, character.id, ensemble)
+        after = max(channel.scene_start, hidden)
+        before = _first_shown(said, fed_back, prompt.dropped).place
         return await recall(
             self._database.recall,
             channel.id,
             question.content,
-            after=max(channel.scene_start, hidden),
-            before=_first_shown(said, fed_back, prompt.dropped).place,
+            after=after,
+            before=before,
             threshold=self._settings.recall_threshold,
             most=self._settings.recall_messages,
+            alike=await self.likeness.nearest(
+                channel.id, question.content, after=after, before=before
+            ),
+            similarity=self._settings.recall_similarity,
         )
 
     def _clean(self, moments: Sequence[Line], character: Character) -> list[Line]:

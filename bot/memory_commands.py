@@ -189,5 +189,7 @@ def _reasons(made: Recollection) -> list[str]:
 def _moment(moment: Moment) -> str:
     text = single_spaced(moment.message.content)
     text = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-    shared = ", ".join(moment.shared)
-    return f"{moment.relevance:.0%} ({shared}) {moment.message.author_name}: {text}"
+    reasons = [f"{moment.relevance:.0%} ({', '.join(moment.shared)})"] if moment.shared else []
+    if moment.similarity is not None:
+        reasons.append(f"alike {moment.similarity:.2f}")
+    return f"{', '.join(reasons)} {moment.message.author_name}: {text}"

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from bot.identity_rates import IdentityRates
+from bot.likeness import Likeness
 from bot.memory import Model, Recollection
 from bot.scene import Ensemble, hidden_up_to, line_of
 from bot.statements import statements
@@ -27,7 +28,7 @@ from db.summaries import Summary
 from inference.types import Chunk, GenerationRequest, InferenceError
 from persona_prompts.character import Character
 from persona_prompts.identity.hygiene import without_unasked_introductions
-from persona_prompts.identity.measures import measure_reply
+from persona_prompts.identity.measures import ReplyMeasures, measure_reply
 from persona_prompts.prompt import fill_macros
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ _KEPT = 0.5  # of that room, for the turns that stay in the window when others a
 _LEAST = 4  # messages that are worth a summary
 _MOST_STEPS = 50  # of one summary: a scene so long is finished the next time
 _PATIENCE_SECONDS = 300.0  # after a failure
+
+Told = Callable[[ReplyMeasures | None], None]
 
 
 class Writer(Model, Protocol):
@@ -57,8 +60,13 @@ class Keeper:
         *,
         clock: Callable[[], float] = time.time,
         own: Callable[[Channel], str] | None = None,
+        likeness: Likeness | None = None,
     ) -> None:
-        """`own` gives the id of a channel's own character; None: as the settings have it."""
+        """`own` gives the id of a channel's own character; None: as the settings have it.
+
+        `likeness` is kept up to date, and closed in the end.
+        """
+        self._likeness = likeness
         self._own = own or (lambda channel: channel.persona or config.bot.persona)
         self._config = config
         self._settings = config.memory
@@ -79,9 +87,14 @@ class Keeper:
         character: Character,
         made: Recollection | None,
         reply: str,
+        told: Told,
     ) -> None:
-        """A reply to `question` is shown; `made` is the prompt that led to it. Returns at once."""
-        self._start(self._chores(channel, question, character, reply))
+        """A reply to `question` is shown; `made` is the prompt that led to it. Returns at once.
+
+        `told` is called once, with the reply's measures; None if it could not be measured.
+        """
+        if self._start(self._chores(channel, question, character, reply, told)) is None:
+            told(None)
         if made is not None and (made.prompt.dropped or made.prompt.tokens > _FULL * made.room):
             self.sum_up(channel, character)
 
@@ -108,6 +121,8 @@ class Keeper:
         self._closed = True
         if self._summarizing is not None:
             self._summarizing.cancel()
+        if self._likeness is not None:
+            await self._likeness.close()
         await self.idle()
 
     def catch_up(self) -> None:
@@ -131,19 +146,45 @@ class Keeper:
         except Exception:
             log.exception("The memory could not be kept up.")
 
-    async def _chores(
-        self, channel: Channel, question: Message, character: Character, reply: str
+    def measure(
+        self, channel: Channel, question: Message, character: Character, reply: str, told: Told
     ) -> None:
-        if self._settings.facts:
+        """Measure a reply that was put in other words, and tell as `after` does.
+
+        The rates are of replies as they first stood, so it does not count there.
+        """
+        if self._start(self._measured(channel, question, character, reply, told)) is None:
+            told(None)
+
+    async def _chores(
+        self, channel: Channel, question: Message, character: Character, reply: str, told: Told
+    ) -> None:
+        def count(measures: ReplyMeasures | None) -> None:
+            if measures is not None:
+                self._rates.add(measures)
+            told(measures)
+
+        await self._measured(channel, question, character, reply, count)
+        if self._settings.facts and not question.passing:
             await self._learn(channel, question, character)
-        await self._measure(channel, question, character, reply)
         await self._index()
+
+    async def _measured(
+        self, channel: Channel, question: Message, character: Character, reply: str, told: Told
+    ) -> None:
+        measures = None
+        try:
+            measures = await self._measure(channel, question, character, reply)
+        finally:  # whatever went wrong, the turn is told of
+            told(measures)
 
     async def _index(self) -> None:
         if self._settings.recall:
             left = 1
             while left:  # in steps, between which others use the database
                 left = await self._database.recall.catch_up()
+            if self._likeness is not None:
+                await self._likeness.catch_up()
 
     async def _learn(self, channel: Channel, question: Message, character: Character) -> None:
         for text in statements(question.content) if question.role == "user" else ():
@@ -159,12 +200,12 @@ class Keeper:
 
     async def _measure(
         self, channel: Channel, question: Message, character: Character, reply: str
-    ) -> None:
+    ) -> ReplyMeasures:
         history = await self._database.messages.history(
             channel, limit=self._config.prompt.history_messages, up_to=question.id
         )
         earlier = [m.content for m in history if m.persona == character.id]
-        measures = await asyncio.to_thread(
+        return await asyncio.to_thread(
             measure_reply,
             reply,
             question.content,
@@ -172,7 +213,6 @@ class Keeper:
             names=(character.name, *character.aliases),
             card=_card(character, question.author_name),
         )
-        self._rates.add(measures)
 
     async def _summaries(self) -> None:
         """Write what is due, one summary at a time; one that fails keeps none of the others."""

@@ -24,6 +24,7 @@ Value = TypeVar("Value")
 CONFIRMATION = "me"  # the word behind `forget` without which nothing is deleted
 TERMINAL_HISTORY = "terminal_history"  # what was typed at the prompt, for the arrow keys
 SWITCH = {"on": True, "off": False}
+LOGGED = ("me", "channel", "server")  # whose words are logged or not
 CHANNEL_SWITCH: dict[str, bool | None] = {**SWITCH, "inherit": None}
 
 
@@ -34,13 +35,16 @@ class PrivacyCommands:
         self._config = config
         self._database = database
         self._consent = database.consent
+        self._unlogged = database.unlogged
         self._turns = turns
 
     async def show(self, place: Place, author: str) -> Answer:
         """How much is held of a person, and whether what they say here may be learnt from."""
         channel = await self._turns.channel(place)
+        logging = await self._logging(channel, author)
         return Answer(
-            f"I hold {await self._held(author)} of yours. {await self._use(channel, author)}"
+            f"I hold {await self._held(author)} of yours. {f'{logging} ' if logging else ''}"
+            f"{await self._use(channel, author)}"
         )
 
     async def export(self, author: str) -> Answer:
@@ -61,10 +65,15 @@ class PrivacyCommands:
         await self._turns.forget(author)
         if author == TERMINAL_AUTHOR:
             self._forget_typed_lines()
-        stays_out = ""
+        kept = []
         if await self._consent.author(author) is False:
-            stays_out = " I only keep in mind that nothing of yours may be used for training."
-        return Answer(f"It is gone: I deleted {held} of yours.{stays_out}")
+            kept.append("that nothing of yours may be used for training")
+        if not await self._unlogged.logs_author(author):
+            kept.append("that nothing of yours is to be logged")
+        if await self._database.blocks.anywhere(author):
+            kept.append("where you are blocked")
+        stays = f" I only keep in mind {' and '.join(kept)}." if kept else ""
+        return Answer(f"It is gone: I deleted {held} of yours.{stays}")
 
     async def training(self, place: Place, author: str, word: str) -> Answer:
         """A person's own word; in a direct message, a yes also agrees to that conversation."""
@@ -80,6 +89,29 @@ class PrivacyCommands:
                 " Adapters that were trained before stay as they are."
             )
         return Answer(f"Thank you! {await self._use(channel, author)}")
+
+    async def logging(self, place: Place, author: str, word: str, whose: str = LOGGED[0]) -> Answer:
+        """Whether anything is kept of what a person says, or is said in a channel or a server."""
+        logged = _meaning(word, SWITCH, "logging")
+        channel = await self._turns.channel(place)
+        match whose:
+            case "me":
+                await self._unlogged.set("author", author, logged)
+            case "channel":
+                await self._unlogged.set("channel", channel.key, logged)
+            case "server" if channel.guild_key is not None:
+                await self._unlogged.set("server", channel.guild_key, logged)
+            case "server":
+                raise CommandError("There is no server here; leave the word server out.")
+            case _:
+                raise CommandError(f"/privacy logging {word} takes channel, server or nothing.")
+        if author == TERMINAL_AUTHOR and not logged:
+            self._forget_typed_lines()
+        now = await self._logging(channel, author)
+        if now and logged:
+            return Answer(f"Noted; but still: {now}")
+        earlier = "What I hold from before stays; `/privacy forget me` deletes what is yours."
+        return Answer(f"{now} {earlier}" if now else "What you say here is remembered.")
 
     async def server(self, place: Place, author: str, word: str) -> Answer:
         """An administrator's word for all channels of a server."""
@@ -108,6 +140,21 @@ class PrivacyCommands:
         held = await self._database.privacy.held_of(author)
         kept = f", {_count(held.kept, 'fact or note')}" if held.kept else ""
         return f"{_count(held.messages, 'message')} and {_count(held.votes, 'vote')}{kept}"
+
+    async def _logging(self, channel: Channel, author: str) -> str:
+        """That nothing is kept of what `author` says here, and why; empty if it is."""
+        reasons = await self._unlogged.reasons(channel, author)
+        if not reasons:
+            return ""
+        who = {"author": "you", "channel": "this channel", "server": "this server"}
+        because = " and ".join(
+            who[scope] for scope in ("author", "channel", "server") if scope in reasons
+        )
+        minutes = self._config.privacy.unlogged_minutes
+        return (
+            f"What you say here is not logged, because {because} opted out: it is answered, known"
+            f" while the talk lasts, and gone after {minutes:g} minutes of silence."
+        )
 
     async def _use(self, channel: Channel, author: str) -> str:
         """Whether what is said here may be learnt from, what `author` says included."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from db.messages import Message
@@ -17,11 +17,13 @@ _MOST_READ = 12  # candidates whose text is read
 @dataclass(frozen=True, slots=True)
 class Moment:
     """An older message. `relevance`: what share of the question's words it holds, rare ones
-    counting more, from 0 to 1; `shared` are those words."""
+    counting more, from 0 to 1; `shared` are those words. `similarity`: how like the question it is
+    by meaning, a cosine; None where that is not known."""
 
     message: Message
     relevance: float
     shared: tuple[str, ...]
+    similarity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,13 @@ async def recall(
     before: int,
     threshold: float,
     most: int,
+    alike: Mapping[int, float] | None = None,
+    similarity: float = 1.0,
 ) -> Recalled:
     """At most `most` moments of one channel, with ids between `after` and `before`.
+
+    A moment is recalled for its words, from a relevance of `threshold` on, or for its meaning, from
+    a cosine of `similarity` on; `alike` has the cosines of messages that may be.
 
     Relevance weighs each word of the question by how rare it is in that stretch (BM25's inverse
     document frequency, Robertson & Spärck Jones 1976); a word that stands nowhere counts like the
@@ -58,26 +65,52 @@ async def recall(
     """
     wanted = query_words(question)
     hits = await store.hits(channel_id, wanted, after=after, before=before)
-    ranked = rank(hits, wanted)
-    best = ranked[: max(_MOST_READ, most)]
-    messages = {m.id: m for m in await store.read(channel_id, [at for at, _, _ in best])}
+    alike = alike or {}
+    found = _candidates(rank(hits, wanted), alike, max(_MOST_READ, most), threshold, similarity)
+    messages = {m.id: m for m in await store.read(channel_id, [one.message_id for one in found])}
     kept: list[Moment] = []
     passed_over: Moment | None = None
     texts: set[str] = set()
-    for message_id, relevance, shared in best:
-        message = messages.get(message_id)
+    for one in found:
+        message = messages.get(one.message_id)
         if message is None or not after < message.place < before or _asks(message):
             continue
         if message.content in texts:
             continue
         texts.add(message.content)
-        moment = Moment(message, relevance, shared)
-        if relevance >= threshold and _enough(shared, hits) and len(kept) < most:
+        moment = Moment(message, one.relevance, one.shared, alike.get(message.id))
+        by_words = one.relevance >= threshold and _enough(one.shared, hits)
+        if (by_words or alike.get(message.id, -1.0) >= similarity) and len(kept) < most:
             kept.append(moment)
         elif passed_over is None:
             passed_over = moment
     kept.sort(key=lambda moment: (moment.message.place, moment.message.id))
     return Recalled(tuple(kept), passed_over)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    message_id: int
+    relevance: float = 0.0
+    shared: tuple[str, ...] = ()
+
+
+def _candidates(
+    ranked: Sequence[tuple[int, float, tuple[str, ...]]],
+    alike: Mapping[int, float],
+    most: int,
+    threshold: float,
+    similarity: float,
+) -> list[_Candidate]:
+    """What was found by words and by meaning, the nearest by either measure first."""
+    by_words = {one[0]: _Candidate(*one) for one in ranked}
+    wanted = dict.fromkeys([*list(by_words)[:most], *alike])
+
+    def nearness(one: _Candidate) -> float:
+        return max(one.relevance / threshold, alike.get(one.message_id, 0.0) / similarity)
+
+    found = [by_words.get(key, _Candidate(key)) for key in wanted]
+    return sorted(found, key=lambda one: (-nearness(one), -one.message_id))
 
 
 def rank(hits: Hits, wanted: Sequence[str]) -> list[tuple[int, float, tuple[str, ...]]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from bot.casting import Casting
@@ -15,6 +17,7 @@ from bot.identity_rates import IdentityRates
 from bot.memory import Memory
 from bot.memory_keeper import Keeper
 from bot.opening import Opening
+from bot.passing import Passing
 from bot.plain_text import well_formed
 from bot.stage import (
     Delivery,
@@ -25,12 +28,13 @@ from bot.stage import (
     Stage,
 )
 from bot.staging import staging_of
+from bot.turn_log import UNTIMED, Kind, Stopwatch, Timing, Turn, TurnLog
 from config import Config
 from db.channels import Channel
 from db.database import Database
 from db.messages import AnswerState, Message
 from inference import types as inference
-from inference.types import Chunk, GenerationRequest, InferenceError, ModelInfo, Sampling
+from inference.types import Chunk, GenerationRequest, InferenceError, ModelInfo, Sampling, Usage
 from persona_prompts.character import Character, CharacterError
 from persona_prompts.prompt import PromptTooLong
 from persona_prompts.spoken import spoken
@@ -74,6 +78,25 @@ class Outcome:
     reason: inference.FinishReason
     error: str = ""
     adapter: str = ""
+    usage: Usage | None = None
+    timing: Timing = UNTIMED
+
+    def turn(
+        self, channel: Channel, question: Message, character: Character, kind: Kind = "reply"
+    ) -> Turn:
+        """What the log tells of it."""
+        return Turn(
+            channel.key,
+            question.id,
+            kind,
+            character.id,
+            self.adapter,
+            self.reason,
+            self.timing,
+            self.usage,
+            asked="" if question.passing else question.content,
+            said="" if question.passing else self.text,
+        )
 
 
 class NothingSaid(InferenceError):
@@ -90,6 +113,8 @@ class Replies:
         casting: Casting,
         client: Generator,
         stage: Stage,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._messages = database.messages
@@ -99,8 +124,12 @@ class Replies:
         self._client = client
         self._stage = stage
         self.rates = IdentityRates()
-        self.memory = Memory(config, database, client)
-        self.keeper = Keeper(config, database, client, self.rates, own=casting.own)
+        self.turn_log = TurnLog(messages=config.log.messages)
+        self.passing = Passing(config.privacy, database, clock=clock)
+        self.memory = Memory(config, database, client, passing=self.passing)
+        self.keeper = Keeper(
+            config, database, client, self.rates, own=casting.own, likeness=self.memory.likeness
+        )
 
     async def answer(
         self,
@@ -126,6 +155,7 @@ class Replies:
                 persona_name=character.name,
                 adapter=request.adapter,
                 sampling=request.sampling.model_dump(mode="json"),
+                passing=question.passing,  # also if it was deleted meanwhile
             )
         except (CharacterError, InferenceError, PromptTooLong, ValueError) as error:
             await self._refuse(channel, question, str(error))
@@ -139,9 +169,11 @@ class Replies:
         except ReplyGone as gone:
             log.info("The reply to message %d was removed: %s", question.id, gone)
             await self._drop(record, question, "answered")
+            self.turn_log.unanswered(channel.key, question, "gone", character.id)
         except DeliveryRefused as refused:
             log.warning("The reply to message %d cannot be shown: %s", question.id, refused)
             await self._drop(record, question, "failed")
+            self.turn_log.unanswered(channel.key, question, "undelivered", character.id)
         finally:
             await delivery.close()
 
@@ -217,11 +249,12 @@ class Replies:
             await self._messages.finish_reply(
                 record.id, text, finish_reason=outcome.reason, adapter=outcome.adapter
             )
-            self._log_reply(question, character, outcome)
             made = self.memory.last(channel, character.id)
-            self.keeper.after(channel, question, character, made, text)
+            told = partial(self.turn_log.ended, outcome.turn(channel, question, character))
+            self.keeper.after(channel, question, character, made, text, told)
         else:
             await self._messages.abandon_reply(record.id)
+            self.turn_log.ended(outcome.turn(channel, question, character))
         if outcome.reason == "error":
             log.warning("The reply to message %d failed: %s", question.id, outcome.error)
             await self._messages.set_answer(question.id, "failed")
@@ -243,8 +276,11 @@ class Replies:
         So is one that opens with an introduction, where the settings say so. It begins with
         `so_far`, what was said of it before. Raises `InferenceError`.
         """
+        if running.stopped:  # before the model was asked, so that it would not hear of it
+            return Outcome("", "cancelled")
         opening = self._opening(request, character, so_far)
-        outcome = await self._stream(request, delivery, character, so_far, opening)
+        watch = Stopwatch()
+        outcome = await self._stream(request, delivery, character, watch, so_far, opening)
         if running.stopped and outcome is None:
             return Outcome("", "cancelled")
         if outcome is not None and (
@@ -256,7 +292,7 @@ class Replies:
         again = request.model_copy(
             update={"id": running.request_id, "sampling": request.sampling.replace(seed=seed)}
         )
-        outcome = await self._stream(again, delivery, character, so_far)
+        outcome = await self._stream(again, delivery, character, watch, so_far)
         if outcome is None or (not outcome.text and outcome.reason in ("stop", "length")):
             raise NothingSaid(f"{character.name} found no words for that; ask in another way.")
         return outcome
@@ -275,6 +311,7 @@ class Replies:
         request: GenerationRequest,
         delivery: Delivery,
         character: Character,
+        watch: Stopwatch,
         so_far: str,
         opening: Opening | None = None,
     ) -> Outcome | None:
@@ -295,8 +332,13 @@ class Replies:
                         case True:
                             return None
                     opening = None
+                if text:
+                    watch.words()
                 if chunk.finish_reason is not None:
-                    return Outcome(text, chunk.finish_reason, chunk.error, chunk.adapter)
+                    return Outcome(
+                        text, chunk.finish_reason, chunk.error, chunk.adapter,
+                        chunk.usage, watch.read(chunk.usage),
+                    )  # fmt: skip
                 if text:
                     delivery.update(text)
         return Outcome(text, "error", "The model's reply broke off; please ask again.")
@@ -305,6 +347,12 @@ class Replies:
         """Tell the channel why there will be no reply; nothing of one exists yet."""
         log.warning("Message %d cannot be answered: %s", question.id, sentence)
         await self._messages.set_answer(question.id, "failed")
+        self.turn_log.unanswered(channel.key, question, "refused")
+        await self.apologise(channel, question, sentence)
+
+    async def fail(self, channel: Channel, question: Message, sentence: str) -> None:
+        """Tell the channel, and the log, of a turn that broke off for a reason of the bot's."""
+        self.turn_log.unanswered(channel.key, question, "error")
         await self.apologise(channel, question, sentence)
 
     async def apologise(self, channel: Channel, question: Message, sentence: str) -> None:
@@ -323,18 +371,6 @@ class Replies:
         else:
             await self._messages.abandon_reply(record.id)
         await self._messages.set_answer(question.id, answer)
-
-    def _log_reply(self, question: Message, character: Character, outcome: Outcome) -> None:
-        log.info(
-            "%s answered message %d through %s (%s, %d characters).",
-            character.id,
-            question.id,
-            outcome.adapter or "no adapter",
-            outcome.reason,
-            len(outcome.text),
-        )
-        if self._config.log.messages:
-            log.info("%s: %s", character.name, outcome.text)
 
 
 def context_tokens(config: Config, info: ModelInfo) -> int:

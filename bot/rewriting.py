@@ -18,6 +18,7 @@ from bot.stage import (
     ReplyRecord,
     Stage,
 )
+from bot.turn_log import Kind
 from db.channels import Channel
 from db.database import Database
 from db.messages import Message
@@ -76,6 +77,14 @@ class Rewrites:
                 return  # the bot is stopping; `restore` settles it after the next start
             await delivery.finish(outcome.text or record.shown)
             await self._settle(record, outcome)
+            kind: Kind = "continued" if going_on else "regenerated"
+            told = partial(
+                self._replies.turn_log.ended, outcome.turn(channel, question, character, kind)
+            )
+            if outcome.text:
+                self._replies.keeper.measure(channel, question, character, outcome.text, told)
+            else:
+                told()
             if outcome.reason == "error":
                 await self._replies.apologise(channel, question, outcome.error)
         except DeliveryInterrupted as interruption:

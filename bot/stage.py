@@ -44,6 +44,7 @@ class ReplyRecord:
         self.persona = reply.persona or ""
         self.posts = list(reply.post_ids)
         self.shown = reply.content if reply.post_ids or rewrite is not None else ""
+        self.passes = reply.passing  # nothing of it is kept, so nobody can do anything with it
         self.rewrites = rewrite is not None
         self.begun = rewrite is None  # whether anything new of it was stored
         self._rewrite = rewrite

@@ -20,7 +20,9 @@ import config as configuration
 from bot import logs
 from bot.casting import Casting, Overrides
 from bot.commands import Commands, Inference
+from bot.rehearsing import Rehearsing, Worker
 from bot.reply import Generator
+from bot.retention import Retention
 from bot.stage import Stage
 from bot.turn import Turns
 from config import Config, ConfigError
@@ -51,7 +53,7 @@ class Settings:
     token: str | None
 
 
-class Model(Generator, Inference, Protocol):
+class Model(Generator, Inference, Worker, Protocol):
     """What a company needs of `inference.client.InferenceClient`; tests bring their own."""
 
     async def start(self, on_progress: Callable[[str], None] | None = None) -> None: ...
@@ -70,15 +72,18 @@ class Company:
     turns: Turns
     commands: Commands
     ready: asyncio.Event
+    rehearsing: Rehearsing
 
     async def load_model(self, on_progress: Callable[[str], None] | None = None) -> None:
         """Start the model. Raises `StartupError` if it, or the chosen adapter, cannot be used."""
+        await self.rehearsing.over(on_progress or log.info)
         try:
             await self.client.start(on_progress)
             self.client.adapters.resolve(self._adapter, self.client.info.fingerprint)
         except InferenceError as error:
             raise StartupError(str(error)) from None
         self.ready.set()
+        self.rehearsing.start()
 
     @property
     def _adapter(self) -> str:
@@ -95,7 +100,7 @@ def read_settings(path: Path | None) -> Settings:
         config = configuration.load(path)
     except ConfigError as error:
         raise StartupError(str(error)) from None
-    logs.configure(config.log.level, token or "")
+    logs.configure(config.log, token or "")
     return Settings(config, token)
 
 
@@ -150,10 +155,19 @@ async def company(
     ready = asyncio.Event()
     turns = Turns(config, database, casting, client, stage, ready=ready)
     commands = Commands(config, database, casting, client, turns)
-    turns.keeper.catch_up()
+    rehearsing = Rehearsing(config, database, casting, client, turns, stage, ready)
+    retention = Retention(config, database, turns)
     try:
-        yield Company(config, database, casting, client, turns, commands, ready)
+        try:
+            await turns.blocking.load()
+            await retention.open()
+        except DatabaseError as error:
+            raise StartupError(str(error)) from None
+        turns.keeper.catch_up()
+        yield Company(config, database, casting, client, turns, commands, ready, rehearsing)
     finally:
+        await retention.close()
+        await rehearsing.close()
         await turns.close()
         await client.close()
         await database.close()

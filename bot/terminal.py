@@ -45,14 +45,25 @@ class TerminalStage:
     def __init__(self, out: TextIO, *, live: bool) -> None:
         self._out = out
         self._live = live
-        self.failed = False  # some question got no reply
+        self._failed = False  # a line could not be heard, or a reply not be written
+        self._unanswered: set[int] = set()  # questions that something went wrong with
         self.deserted = False  # whoever read the replies has had enough
 
     def delivery(self, channel: Channel, question: Message | None, record: ReplyRecord) -> Delivery:
-        return TerminalDelivery(self, record, live=self._live)
+        return TerminalDelivery(self, question, record, live=self._live)
 
     async def notice(self, channel: Channel, question: Message, sentence: str) -> None:
-        self.tell(sentence)
+        self._unanswered.add(question.id)
+        print(sentence, file=sys.stderr, flush=True)
+
+    def answered(self, question: Message) -> None:
+        """What was told about `question` was not the last of it."""
+        self._unanswered.discard(question.id)
+
+    @property
+    def failed(self) -> bool:
+        """Whether some question got no reply."""
+        return self._failed or bool(self._unanswered)
 
     async def say(self, channel: Channel, record: ReplyRecord, text: str) -> None:
         self.write(f"{record.name}: {text}\n")
@@ -82,15 +93,18 @@ class TerminalStage:
 
     def tell(self, sentence: str) -> None:
         """Say why something got no reply."""
-        self.failed = True
+        self._failed = True
         print(sentence, file=sys.stderr, flush=True)
 
 
 class TerminalDelivery:
     """One reply. A terminal cannot take anything back, so live text is only ever added to."""
 
-    def __init__(self, stage: TerminalStage, record: ReplyRecord, *, live: bool) -> None:
+    def __init__(
+        self, stage: TerminalStage, question: Message | None, record: ReplyRecord, *, live: bool
+    ) -> None:
         self._stage = stage
+        self._question = question
         self._record = record
         self._live = live
         self._written = ""
@@ -109,6 +123,8 @@ class TerminalDelivery:
             self._add(text)
         else:
             self._stage.write(f"{self._record.name}: {single_spaced(text)}\n")
+        if self._question is not None:
+            self._stage.answered(self._question)
 
     async def close(self) -> None:
         if self._open:
@@ -137,6 +153,11 @@ class Conversation:
 
     async def channel(self) -> Channel:
         return await self._behind.turns.channel(self.place)
+
+    async def logged(self) -> bool:
+        """Whether what is said here is kept."""
+        passing = self._behind.turns.passing
+        return not await passing.applies(await self.channel(), TERMINAL_AUTHOR)
 
     async def take(self, line: str, *, live: bool) -> str:
         """Hear a line or do its command; returns a command's answer, empty for what is said.
@@ -221,7 +242,7 @@ async def _run(
         logging.getLogger().setLevel(logging.WARNING)  # the talk is worth more than its record
     stage = TerminalStage(sys.stdout, live=interactive)
     async with company(config, stage, overrides, client) as behind:
-        conversation = Conversation(behind, channel, _own_name())
+        conversation = Conversation(behind, channel, own_name())
         await behind.load_model(lambda text: print(text, file=sys.stderr))
         if interactive:
             await talk(behind, conversation)
@@ -229,7 +250,7 @@ async def _run(
         return await _answer_lines(conversation, stage)
 
 
-def _own_name() -> str:
+def own_name() -> str:
     """What characters call the user; root is an account and nobody's name."""
     try:
         name = display_name(getpass.getuser())
@@ -302,14 +323,15 @@ def _block() -> bytes:
 async def talk(behind: Company, conversation: Conversation) -> None:
     """A conversation at a prompt, until /quit, Ctrl-D or Ctrl-C at an empty prompt."""
     from prompt_toolkit import PromptSession
-    from prompt_toolkit.history import FileHistory
 
-    session: PromptSession[str] = PromptSession(
-        history=FileHistory(str(behind.config.paths.data / TERMINAL_HISTORY))
-    )
+    from bot.typed_lines import TypedLines
+
+    typed = TypedLines(str(behind.config.paths.data / TERMINAL_HISTORY))
+    session: PromptSession[str] = PromptSession(history=typed)
     print("Talk; /help lists the commands, /quit ends. Ctrl-C stops a reply.")
     await _until_shown(behind, conversation, conversation.open())
     while True:
+        typed.kept = await conversation.logged()
         try:
             line = (await session.prompt_async(f"{conversation.user_name}: ")).strip()
         except (EOFError, KeyboardInterrupt):

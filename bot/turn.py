@@ -11,20 +11,23 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from bot.attention import Attention, Owed
+from bot.attention import Attention
+from bot.blocking import Blocking
 from bot.casting import Casting
 from bot.errors import UNEXPECTED, CommandError
+from bot.greetings import Greetings
 from bot.incoming import Incoming, Place
-from bot.plain_text import display_name, well_formed
+from bot.limits import Limits
+from bot.places import channel_of
+from bot.plain_text import well_formed
 from bot.reply import Generator, Replies, Running
 from bot.rewriting import Rewrites
-from bot.scene import opening_text
 from bot.speaking import Speaking
-from bot.stage import DeliveryError, DeliveryInterrupted, ReplyRecord, Stage
+from bot.stage import DeliveryInterrupted, Stage
 from config import Config
 from db.channels import Channel
 from db.database import Database, DatabaseError
@@ -70,14 +73,17 @@ class Turns:
         self._privacy = database.privacy
         self._casting = casting
         self._client = client
-        self._stage = stage
         self._ready = ready
         self._clock = clock
-        self._replies = Replies(config, database, casting, client, stage)
+        self._replies = Replies(config, database, casting, client, stage, clock=clock)
+        self.passing = self._replies.passing
+        self.blocking = Blocking(config.bot, database)
+        self.limits = Limits(config.limits, clock=clock)
         speaking = Speaking(config.bot, database, clock=clock)
-        self._attention = Attention(casting, self._replies.choosing, speaking)
+        self._attention = Attention(casting, self._replies.choosing, speaking, self.limits)
         self.memory, self.keeper = self._replies.memory, self._replies.keeper
-        self.rates = self._replies.rates
+        self.rates, self.turn_log = self._replies.rates, self._replies.turn_log
+        self.greetings = Greetings(database, casting, stage, clock)
         self.rewrites = Rewrites(database, casting, self._replies, stage)
         self._lines: dict[int, _Line] = {}
         self._hearing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -85,82 +91,72 @@ class Turns:
 
     async def channel(self, place: Place) -> Channel:
         """The memory's record of a place; a new thread starts with its parent's settings."""
-        known = await self._channels.get(place.key) if place.parent_key else None
-        channel = await self._channels.seen(
-            place.key,
-            guild_key=place.guild_key,
-            name=well_formed(place.name),
-            kind=place.kind,
-            parent_key=place.parent_key,
-            age_restricted=place.age_restricted,
-        )
-        if place.parent_key is None or known is not None:
-            return channel
-        parent = await self._channels.get(place.parent_key)
-        if parent is None:
-            return channel
-        return await self._channels.set(
-            channel.id,
-            persona=parent.persona,
-            adapter=parent.adapter,
-            mode=parent.mode,
-            sampling=parent.sampling,
-            greeting=parent.greeting,
-            members=tuple(replace(member, since=0) for member in parent.present),
-        )
+        return await channel_of(self._channels, place)
 
     async def hear(self, incoming: Incoming, *, missed: bool = False) -> Message | None:
         """Remember a message and, if somebody waits for a reply to it, see to it.
 
         A `missed` message was said while the bot was away: it is answered if it was said to the
-        bot and is not too old. Returns what is remembered; None if the message says nothing.
-        Raises `DatabaseError`.
+        bot and is not too old. Returns what is remembered; None if the message says nothing, or
+        nothing may be kept of it. Raises `DatabaseError`.
         """
-        async with self._lock(incoming.place.key):
-            return await self._hear(incoming, missed=missed)
-
-    async def _hear(self, incoming: Incoming, *, missed: bool) -> Message | None:
         content = well_formed(incoming.text())
         if not content:
             return None
-        channel = await self.channel(incoming.place)
+        async with self._lock(incoming.place.key):
+            channel = await self.channel(incoming.place)
+            message, refusal = await self._hear(channel, incoming, content, missed=missed)
+        if message is not None and refusal:
+            await self._replies.apologise(channel, message, refusal)
+        await self.passing.ended(message)
+        return message
+
+    async def _hear(
+        self, channel: Channel, incoming: Incoming, content: str, *, missed: bool
+    ) -> tuple[Message | None, str]:
+        """What is remembered of a message, and what its author is told instead of a reply."""
+        if self.blocking.applies(channel.guild_key, incoming.author_key):
+            await self.passing.unheard(channel, incoming)
+            return None, ""
         replied = None
         if incoming.reply_to_post is not None:
             replied = await self._messages.by_post(incoming.reply_to_post)
         if missed:
-            addressed = self._attention.addressed(channel, incoming, replied)
-            owed = Owed(addressed and incoming.created_at >= self._oldest_owed())
+            owed = self._attention.missed(channel, incoming, replied, since=self._oldest_owed())
         else:
             busy = channel.id in self._lines
             owed = await self._attention.owed(channel, incoming, replied, busy=busy)
-        message = await self._messages.add_user(
-            channel.id,
-            author_key=incoming.author_key,
-            author_name=display_name(incoming.author_name),
-            content=content,
-            created_at=incoming.created_at,
-            post_id=incoming.post_id,
-            reply_to=replied.id if replied is not None else None,
-            owed=owed.reply,
-            unasked=owed.unasked,
-        )
-        if self._config.log.messages:
+        message = await self.passing.remember(channel, incoming, content, replied, owed)
+        if message is None:
+            return None, ""
+        if self._config.log.messages and not message.passing:
             log.info("%s in %s: %s", message.author_name, channel.name, content)
         if message.answer == "owed":
             self._line_up(message)
-        return message
+        return message, owed.refusal
 
     async def edited(self, incoming: Incoming, edited_at: float) -> None:
-        """Follow an edit of a remembered message; one that waits is answered as it is now."""
-        content = well_formed(incoming.text())
-        if content and incoming.post_id is not None:
-            async with self._lock(incoming.place.key):
-                self.memory.changed(await self._messages.edit(incoming.post_id, content, edited_at))
+        """Follow an edit of a remembered message; one that waits is answered as it is now.
+
+        New words that may not be kept take the old ones with them.
+        """
+        content, post_id = well_formed(incoming.text()), incoming.post_id
+        channel = await self._channels.get(incoming.place.key)
+        if not content or post_id is None or channel is None:
+            return
+        blocked = self.blocking.applies(channel.guild_key, incoming.author_key)
+        if blocked or not await self.passing.may_edit(channel, incoming.author_key, post_id):
+            await self.deleted(channel.key, post_id)
+            return
+        async with self._lock(channel.key):
+            self.memory.changed(await self._messages.edit(post_id, content, edited_at))
+            self.passing.edited(post_id, content)
 
     async def deleted(self, place_key: str, post_id: int, *, own: bool = False) -> None:
         """Follow a deletion: what is gone leaves the memory, and nobody waits for its reply."""
         async with self._lock(place_key):
             message = await self._messages.delete_post(post_id)
+        self.passing.deleted(post_id)
         self.memory.changed(message)
         line = self._lines.get(message.channel_id) if message is not None else None
         # `own`: the reply being written took the post away itself, and goes on.
@@ -174,6 +170,7 @@ class Turns:
     async def forget(self, author_key: str) -> int:
         """Forget a person, and end replies to what they said; returns how many messages went."""
         forgotten = await self._privacy.forget_author(author_key)
+        self.passing.forget(author_key)
         self.memory.forget()
         for line in list(self._lines.values()):
             running = line.running
@@ -200,23 +197,7 @@ class Turns:
 
     async def greet(self, channel: Channel, character: Character, user_name: str) -> Message | None:
         """Let `character` open a scene with its greeting; None if it has none."""
-        own = character.id == self._casting.own(channel)
-        text = opening_text(channel, character, user_name, self._clock(), own=own)
-        if not text:
-            return None
-        said = await self._messages.add_said(
-            channel.id,
-            persona=character.id,
-            persona_name=character.name,
-            content=text,
-            created_at=self._clock(),
-        )
-        try:
-            await self._stage.say(channel, ReplyRecord(self._messages, said), text)
-        except DeliveryError as error:
-            # It stays in the memory all the same: the prompt opens with the greeting anyway.
-            log.warning("%s could not greet in %s: %s", character.name, channel.name, error)
-        return said
+        return await self.greetings.greet(channel, character, user_name)
 
     def begin(
         self,
@@ -355,6 +336,10 @@ class Turns:
             if question is None or question.answer != "owed" or running.stopped:
                 return True
             channel = await self._channels.by_id(channel_id)
+            if self.blocking.applies(channel.guild_key, question.author_key):
+                await self._messages.set_answer(question.id, "none")
+                await self.passing.ended(question)
+                return True
             await self._replies.answer(channel, question, running)
             await self._let_others_speak(channel, question, running)
         except DeliveryInterrupted as interruption:
@@ -367,6 +352,7 @@ class Turns:
             log.exception("Message %d cannot be answered.", running.question_id)
             await self._apologise(channel, question, UNEXPECTED)
             await self._give_up(running.question_id)
+        await self.passing.ended(question)
         return True
 
     async def _let_others_speak(
@@ -389,7 +375,7 @@ class Turns:
         self, channel: Channel | None, question: Message | None, sentence: str
     ) -> None:
         if channel is not None and question is not None:
-            await self._replies.apologise(channel, question, sentence)
+            await self._replies.fail(channel, question, sentence)
 
     async def _give_up(self, question_id: int) -> None:
         """A question that breaks the bot is not tried again at every start."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
 from config.learning import (
@@ -27,6 +27,13 @@ from config.model import (
     RemoteSettings,
 )
 from config.patterns import MEANINGS
+from config.retraining import (
+    CanarySettings,
+    GateSettings,
+    RetrainSettings,
+    ScheduleSettings,
+)
+from config.safety import LimitSettings, PrivacySettings
 from config.sampling import (
     DRY_BREAKERS,
     MOST_BREAKERS,
@@ -55,17 +62,13 @@ from config.talking import (
     MemorySettings,
     PromptSettings,
 )
+from config.watching import LogSettings, MetricsSettings
 
 DEFAULT_PATH = Path(__file__).parent.with_name("config.toml")
 
 
 class ConfigError(Exception):
     """The configuration cannot be used; the message is one sentence that names file and key."""
-
-
-class LogSettings(Section):
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    messages: bool = Field(False, description="Also log what users and characters say.")
 
 
 class Config(Section):
@@ -77,11 +80,25 @@ class Config(Section):
     prompt: PromptSettings = PromptSettings()
     memory: MemorySettings = MemorySettings()
     bot: BotSettings = BotSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    limits: LimitSettings = LimitSettings()
     discord: DiscordSettings = DiscordSettings()
     database: DatabaseSettings = DatabaseSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     prepare: PrepareSettings = PrepareSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    gate: GateSettings = GateSettings()
+    canary: CanarySettings = CanarySettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """Where `load` found it, for processes that are to have the same; None: nowhere."""
+        return self._file
 
     @property
     def database_file(self) -> Path:
@@ -94,6 +111,10 @@ class Config(Section):
     @property
     def models_dir(self) -> Path:
         return self.paths.data / "models"
+
+    @property
+    def retraining_dir(self) -> Path:
+        return self.paths.data / "retraining"
 
 
 def load(path: Path | str | None = None) -> Config:
@@ -124,7 +145,13 @@ def load(path: Path | str | None = None) -> Config:
         raise ConfigError(f"{file}: {explain(error)}") from None
     root = file.resolve().parent
     paths = PathSettings(data=root / config.paths.data, personas=root / config.paths.personas)
-    return config.model_copy(update={"paths": paths})
+    replay = config.retrain.replay and str(root / config.retrain.replay)
+    suite = root / config.retrain.suite  # a file of that name, if there is one
+    files = {"replay": replay, **({"suite": str(suite)} if suite.is_file() else {})}
+    retrain = config.retrain.model_copy(update=files)
+    config = config.model_copy(update={"paths": paths, "retrain": retrain})
+    config._file = file.resolve()
+    return config
 
 
 def explain(error: ValidationError) -> str:
@@ -165,6 +192,7 @@ __all__ = [
     "DRY_BREAKERS",
     "MOST_BREAKERS",
     "BotSettings",
+    "CanarySettings",
     "Config",
     "ConfigError",
     "DatabaseSettings",
@@ -173,21 +201,27 @@ __all__ = [
     "DryBase",
     "DryMultiplier",
     "FinetuneSettings",
+    "GateSettings",
     "InferenceSettings",
+    "LimitSettings",
     "LogSettings",
     "MaxNewTokens",
     "MemorySettings",
+    "MetricsSettings",
     "MinP",
     "ModelSettings",
     "NoRepeatNgram",
     "PathSettings",
     "Penalty",
     "PrepareSettings",
+    "PrivacySettings",
     "PromptFormatName",
     "PromptSettings",
     "RemoteSettings",
     "RepetitionPenalty",
+    "RetrainSettings",
     "SamplingSettings",
+    "ScheduleSettings",
     "Section",
     "SequenceBreakers",
     "StopStrings",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from config.patterns import FILE_NAME, HOURS
+from config.patterns import CHANNEL, FILE_NAME, HOURS
 from config.section import Section
 
 
@@ -38,6 +38,16 @@ class MemorySettings(Section):
         le=1,
         description="Share of the question's words, rare ones counting more, that an older moment"
         " must hold.",
+    )
+    recall_embeddings: bool = Field(
+        True, description="Look by meaning, too, where the extra `recall` is installed."
+    )
+    recall_similarity: float = Field(
+        0.42,
+        gt=0,
+        le=1,
+        description="Cosine of the meanings of question and older moment, from which on that is"
+        " recalled.",
     )
     lore_tokens: int = Field(400, ge=0, description="Room for lorebook entries in a prompt.")
 
@@ -78,6 +88,9 @@ class BotSettings(Section):
     catch_up_hours: float = Field(
         12.0, ge=0, description="After a restart, questions younger than this are still answered."
     )
+    blocked: list[Annotated[int, Field(gt=0)]] = Field(
+        [], description="Discord ids of people who are not answered, nor remembered, anywhere."
+    )
     import_urls: bool = Field(
         False,
         description="Let /persona import fetch cards from https addresses, on the public internet"
@@ -88,6 +101,11 @@ class BotSettings(Section):
         description="Write a reply anew, once, that opens with an introduction nobody asked for;"
         " replies then show from their second sentence on.",
     )
+
+    @property
+    def blocked_keys(self) -> frozenset[str]:
+        """The author keys of those who are blocked everywhere."""
+        return frozenset(f"discord:{id}" for id in self.blocked)
 
 
 class DiscordSettings(Section):
@@ -106,6 +124,15 @@ class DiscordSettings(Section):
     )
     catch_up_messages: int = Field(
         100, ge=0, description="Messages per channel read back after a restart."
+    )
+    owners: list[int] = Field(
+        [],
+        description="User ids that may retrain and roll back, besides the application's owner.",
+    )
+    operators_channel: str = Field(
+        "",
+        pattern=CHANNEL,
+        description="Id of the channel that is told how each retraining went; empty: none.",
     )
 
 

@@ -22,6 +22,11 @@ class CardHomes:
         )
         return rows[0]["home_key"] if rows else None
 
+    async def all(self) -> dict[str, str]:
+        """The homes of all characters that have one."""
+        rows = await self._connection.rows("SELECT persona, home_key FROM card_homes")
+        return {row["persona"]: row["home_key"] for row in rows}
+
     async def settle(self, persona: str, home_key: str | None, brought_at: float) -> None:
         """Say where a character belongs from now on; None: to the operator."""
         async with self._connection.transaction() as connection:

@@ -12,8 +12,11 @@ from typing import TypeVar
 
 import aiosqlite
 
+from db.group_sync import GroupSync
+
 Result = TypeVar("Result")
 
+LOG_PATIENCE_MS = 50  # with a process that reads while the write-ahead log is to be emptied
 LITTLE_SPACE = 1 << 20  # bytes; with less free, an I/O error is taken for a full disk
 
 
@@ -99,14 +102,18 @@ class SerialConnection:
 
     def __init__(self, raw: aiosqlite.Connection, file: Path) -> None:
         self.file = file
+        self.log_left = False  # deleted text may still stand in the write-ahead log
         self._raw = raw
         self._lock = asyncio.Lock()
         self._owner: asyncio.Task[object] | None = None
         self._closed = False
+        self._sync = GroupSync(file)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:
         """BEGIN IMMEDIATE, then commit, or roll back after any error or cancellation.
+
+        Returns once what was written would survive a power cut; meanwhile it is others' turn.
 
         Inside it the same task may call store methods and open further transactions; those become
         savepoints of this one. Other tasks wait. Raises `DatabaseError`.
@@ -124,16 +131,36 @@ class SerialConnection:
             async with self._turn():
                 return list(await self._raw.execute_fetchall(sql, parameters))
 
+    async def load_extension(self, path: str) -> None:
+        """Raises `sqlite3.Error`, or `AttributeError` where Python was built without extensions."""
+        async with self._turn():
+            await self._raw.enable_load_extension(True)
+            try:
+                await self._raw.load_extension(path)
+            finally:
+                await self._raw.enable_load_extension(False)
+
     async def empty_log(self) -> None:
         """Move the write-ahead log into the file and truncate it, unless another process reads.
 
-        Inside a transaction of this task nothing happens: the log is needed until it ends.
+        Then `log_left` is set, for whoever tries again; it is not waited for long, since everybody
+        here would wait, too. Inside a transaction of this task nothing happens: the log is needed
+        until it ends.
         """
         if self._is_mine():
             return
         with explained(self.file):
             async with self._turn():
-                await self._raw.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                await to_the_end(self._emptied())
+
+    async def _emptied(self) -> None:
+        [patience] = await self._raw.execute_fetchall("PRAGMA busy_timeout")
+        await self._raw.execute_fetchall(f"PRAGMA busy_timeout = {LOG_PATIENCE_MS}")
+        try:
+            [row] = await self._raw.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.log_left = bool(row[0])
+        finally:
+            await self._raw.execute_fetchall(f"PRAGMA busy_timeout = {int(patience[0])}")
 
     async def close(self) -> None:
         """Wait for the transaction under way, then close; a second call does nothing."""
@@ -141,6 +168,7 @@ class SerialConnection:
             if not self._closed:
                 self._closed = True
                 await to_the_end(self._raw.close())
+        await self._sync.close()
 
     def _is_mine(self) -> bool:
         """Whether the running task is inside a transaction of its own."""
@@ -162,12 +190,25 @@ class SerialConnection:
         async with self._turn():
             try:
                 await to_the_end(self._raw.execute_fetchall("BEGIN IMMEDIATE"))
+                before = self._raw.total_changes
                 yield
                 await to_the_end(self._raw.execute_fetchall("COMMIT"))
             except BaseException:
                 # Queued behind whatever statement still runs; does nothing without a transaction.
                 await to_the_end(self._raw.rollback())
                 raise
+            wrote = self._raw.total_changes != before
+        if wrote:
+            await self._durable()
+
+    async def _durable(self) -> None:
+        try:
+            await self._sync.reached()
+        except OSError as error:
+            raise DatabaseError(
+                f"The disk did not take the database {self.file} ({error.strerror or error});"
+                " check the disk, or change paths.data."
+            ) from error
 
     @asynccontextmanager
     async def _savepoint(self) -> AsyncIterator[None]:

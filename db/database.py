@@ -10,6 +10,7 @@ from types import TracebackType
 
 import aiosqlite
 
+from db.blocks import Blocks
 from db.card_homes import CardHomes
 from db.channels import Channels
 from db.connection import (
@@ -27,9 +28,13 @@ from db.messages import Messages
 from db.migration import check, migrate, read_migrations
 from db.privacy import Privacy
 from db.recall import Recall
+from db.retention import Retention
 from db.rewriting import Rewriting
+from db.runs import Runs
 from db.speech import Speech
 from db.summaries import Summaries
+from db.unlogged import Unlogged
+from db.vectors import Vectors
 
 __all__ = ["Database", "DatabaseError"]
 
@@ -52,8 +57,13 @@ class Database:
         self.summaries = Summaries(connection)
         self.facts = Facts(connection)
         self.recall = Recall(connection)
+        self.vectors = Vectors(connection)
         self.direction = Direction(connection)
+        self.runs = Runs(connection)
         self.privacy = Privacy(connection)
+        self.unlogged = Unlogged(connection)
+        self.blocks = Blocks(connection)
+        self.retention = Retention(connection)
 
     @classmethod
     async def open(cls, file: Path, *, busy_timeout_seconds: float = 5.0) -> Database:
@@ -122,9 +132,10 @@ async def _prepare(raw: aiosqlite.Connection, file: Path, patience: float) -> No
     await check(raw, file, newest=len(migrations))
     await raw.rollback()
     await _use_write_ahead_log(raw, file, patience)
-    # FULL: the log reaches the disk at every commit. NORMAL would be enough for kill -9, but a
-    # power cut could take back what was acknowledged, and so make a character answer twice.
-    await raw.execute_fetchall("PRAGMA synchronous = FULL")
+    # NORMAL does not flush the log at a commit; `SerialConnection` does, once for many commits.
+    # Without, kill -9 would lose nothing, but a power cut could take back what was acknowledged,
+    # and so make a character answer twice.
+    await raw.execute_fetchall("PRAGMA synchronous = NORMAL")
     # Deleted text is overwritten with zeros, not merely unlinked.
     await raw.execute_fetchall("PRAGMA secure_delete = ON")
     # Foreign keys are off until here, so that a migration may rebuild a table.

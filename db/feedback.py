@@ -155,6 +155,7 @@ class Feedback:
     async def votes(self, channel_id: int) -> dict[int, tuple[int, int]]:
         """Message id → (👍, 👎) of those who let it be learnt from, for every message that has any.
 
+        Whoever is blocked on the server has no say either.
         Votes on a variant that is not chosen any more say nothing of what the message says now, so
         they do not count here.
         """
@@ -211,6 +212,9 @@ COUNTED = """
     LEFT JOIN variants AS shown ON shown.message_id = v.message_id AND shown.chosen = 1
     WHERE v.channel_id = ? AND v.variant_id IS shown.id AND NOT EXISTS
         (SELECT 1 FROM author_consent AS c WHERE c.author_key = v.voter_key AND c.allowed = 0)
+      AND NOT EXISTS
+        (SELECT 1 FROM blocks AS b JOIN channels AS c ON c.guild_key = b.guild_key
+         WHERE b.author_key = v.voter_key AND c.id = v.channel_id)
     GROUP BY v.message_id"""
 CAST = "SELECT * FROM votes WHERE channel_id = ? ORDER BY message_id, voter_key"
 

@@ -40,6 +40,7 @@ class Message:
     place: int  # where it stands in the history: a reply at its question, all else at its own id
     post_ids: tuple[int, ...]  # Discord ids of the posts that show it, in order
     unasked: bool = False  # of a user's message: nobody asked for the reply to it
+    passing: bool = False  # it is not logged, and stored only until it is answered
 
 
 def message_from(row: sqlite3.Row) -> Message:
@@ -62,6 +63,7 @@ def message_from(row: sqlite3.Row) -> Message:
         finish_reason=row["finish_reason"],
         place=row["place"],
         unasked=bool(row["unasked"]),
+        passing=bool(row["passing"]),
         post_ids=_in_order(row["shown_by"]),
     )
 

@@ -133,8 +133,9 @@ class Messages:
         persona_name: str,
         adapter: str,
         sampling: dict[str, object],
+        passing: bool = False,
     ) -> Message:
-        """A reply that starts to stream, empty at first.
+        """A reply that starts to stream, empty at first; `passing` with a question that does.
 
         A reply to the same question that a crash left unfinished is taken up again instead: it
         keeps what it shows and its posts, and is signed over to the settings given now.
@@ -160,14 +161,14 @@ class Messages:
             message_id = await _insert(
                 connection,
                 """INSERT INTO messages (channel_id, role, author_key, author_name, persona,
-                                         adapter, sampling, content, created_at, state, answers,
-                                         reply_to)
-                   VALUES (?, 'character', ?, ?, ?, ?, ?, '', ?, 'streaming',
+                                         adapter, sampling, content, created_at, passing, state,
+                                         answers, reply_to)
+                   VALUES (?, 'character', ?, ?, ?, ?, ?, '', ?, ?, 'streaming',
                            (SELECT ? WHERE NOT EXISTS
                                (SELECT 1 FROM messages WHERE id = ? AND channel_id <> ?)),
                            (SELECT id FROM messages WHERE id = ? AND channel_id = ?))""",
                 (
-                    *(channel_id, *signature, time.time()),
+                    *(channel_id, *signature, time.time(), passing),
                     *(question, question, channel_id),
                     *(question, channel_id),
                 ),
@@ -279,18 +280,18 @@ class Messages:
         )
         return [message_from(row) for row in reversed(rows)]
 
-    async def scenes(self, channel_id: int) -> AsyncIterator[list[Message]]:
+    async def scenes(self, channel_id: int, *, since: float = 0) -> AsyncIterator[list[Message]]:
         """Everything in a channel, scene by scene, each as `history` would show it; oldest first.
 
-        Scenes of which nothing is left are skipped. Each is read when it is its turn, so that a
-        long log need not fit into memory.
+        Scenes of which nothing is left (`since`, in Unix seconds) are skipped. Each is read when it
+        is its turn, so that a long log need not fit into memory.
         """
         rows = await self._connection.rows(
             "SELECT start FROM scenes WHERE channel_id = ? ORDER BY start", (channel_id,)
         )
         starts = [0, *(row["start"] for row in rows)]
         for start, end in zip(starts, [*starts[1:], NO_END], strict=True):
-            if scene := await self._connection.rows(SCENE, (channel_id, start, end)):
+            if scene := await self._connection.rows(SCENE, (channel_id, start, end, since)):
                 yield [message_from(row) for row in scene]
 
     async def owed(self, channel_id: int | None = None, *, since: float) -> list[Message]:
@@ -333,7 +334,7 @@ HISTORY = (
 SCENE = (
     SELECT_MESSAGE
     + """
-    WHERE m.channel_id = ? AND m.place > ? AND m.place <= ?
+    WHERE m.channel_id = ? AND m.place > ? AND m.place <= ? AND m.created_at >= ?
       AND (m.state = 'complete' OR m.content <> '')
     ORDER BY m.place, m.id"""
 )

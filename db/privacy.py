@@ -40,8 +40,9 @@ class Privacy:
         the facts, notes and lore that they gave, and every summary in a channel where they spoke.
         Replies to them stay, as the character's own words, but no longer say whom they answered;
         variants of such replies that are not shown go too. What they decided for a server as its
-        administrator stays in force without their name. One thing is kept: that they opted out of
-        training, with their key and no date, so that being forgotten does not opt them in again.
+        administrator stays in force without their name. Two things are kept: that they opted out of
+        training or logging, with their key and no date, so that being forgotten does not opt them
+        in again; and where they are blocked, so that it does not let them in again.
 
         The text is overwritten in the file, and the write-ahead log is emptied, so that nothing of
         it can be read from the disk's files afterwards (while another process reads the database,
@@ -67,7 +68,8 @@ class Privacy:
         {"author_key", "messages": [{"channel", "channel_name", "author_name", "content",
         "created_at", "edited_at", "post_ids"}, …], "votes": [{"channel", "channel_name", "reply",
         "liked", "created_at"}, …], "consent": {"training": true, false or null, "decided_at",
-        "servers": [{"server", "allowed", "decided_at"}, …]}, "facts": [{"channel", "persona",
+        "servers": [{"server", "allowed", "decided_at"}, …]}, "logging": {"logged", "since"},
+        "blocked": [{"server", "blocked_at"}, …], "facts": [{"channel", "persona",
         "text", "pinned", "created_at"}, …], "notes" and "lore" and "summaries": [{"channel", …,
         "text", "written_at"}, …]}. Times are Unix seconds in UTC. All of one moment: nothing is
         written in between.
@@ -78,6 +80,8 @@ class Privacy:
             votes = await connection.execute_fetchall(VOTES, (author_key,))
             own_word = await connection.execute_fetchall(OWN_WORD, (author_key,))
             servers = await connection.execute_fetchall(SERVERS, (author_key,))
+            unlogged = list(await connection.execute_fetchall(UNLOGGED, (author_key,)))
+            blocked = await connection.execute_fetchall(BLOCKED, (author_key,))
             kept = {
                 name: [dict(row) for row in await connection.execute_fetchall(query, (author_key,))]
                 for name, query in KEPT.items()
@@ -93,6 +97,11 @@ class Privacy:
                 **training,
                 "servers": [{**dict(row), "allowed": bool(row["allowed"])} for row in servers],
             },
+            "logging": {
+                "logged": not unlogged,
+                "since": unlogged[0]["since"] if unlogged else None,
+            },
+            "blocked": [dict(row) for row in blocked],
             **kept,
         }
 
@@ -120,6 +129,9 @@ OWN_WORD = "SELECT allowed, decided_at FROM author_consent WHERE author_key = ?"
 SERVERS = """
     SELECT guild_key AS server, allowed, decided_at FROM server_consent
     WHERE decided_by = ? ORDER BY guild_key"""
+UNLOGGED = "SELECT since FROM unlogged WHERE scope = 'author' AND key = ?"
+BLOCKED = """
+    SELECT guild_key AS server, blocked_at FROM blocks WHERE author_key = ? ORDER BY guild_key"""
 KEPT = {
     "facts": """
     SELECT c.key AS channel, f.persona, f.text, f.pinned, f.created_at
@@ -154,6 +166,7 @@ BEFORE_THEIR_MESSAGES = (
     "UPDATE server_consent SET decided_by = NULL WHERE decided_by = ?",
     "DELETE FROM author_consent WHERE author_key = ? AND allowed = 1",
     "UPDATE author_consent SET decided_at = NULL WHERE author_key = ?",
+    "UPDATE unlogged SET since = NULL WHERE scope = 'author' AND key = ?",
 )
 
 

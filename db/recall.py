@@ -195,5 +195,6 @@ OLDEST = (
     SELECT_MESSAGE
     + """
     WHERE m.channel_id = ? AND m.place > ? AND m.place < ? AND m.state = 'complete'
+      AND m.passing = 0
     ORDER BY m.place, m.id LIMIT ?"""
 )

@@ -1,4 +1,4 @@
-"""What characters said: to which question, and when last."""
+"""What characters said: to which question, and when last anybody said something."""
 
 from __future__ import annotations
 
@@ -35,7 +35,20 @@ class Speech:
         )
         return rows[0]["created_at"] if rows else None
 
+    async def last_at(self) -> float | None:
+        """When a message was last said, by anybody anywhere; None if none ever was.
 
+        Unix seconds. Messages are stored about in the order in which they were said: after the bot
+        was away some come late, so the newest is looked for among the last hundred.
+        """
+        rows = await self._connection.rows(LAST_AT)
+        newest: float | None = rows[0]["newest"]
+        return newest
+
+
+LAST_AT = """
+    SELECT max(created_at) AS newest
+    FROM (SELECT created_at FROM messages ORDER BY id DESC LIMIT 100)"""
 NEWEST = (
     SELECT_MESSAGE
     + """

@@ -26,6 +26,7 @@ class Summary:
     told: str = ""
     up_to: int = 0
     written_at: float = 0.0  # Unix seconds
+    fixed_at: float | None = None  # when people wrote what is fixed
 
     @property
     def text(self) -> str:
@@ -68,20 +69,22 @@ class Summaries:
             if await self.of(channel, persona) != since or not await self._still_said(piece):
                 return False
             told = storable(told)
-            await self._put(channel, persona, since.fixed, since.fixed_by, told, up_to, at)
+            kept = (since.fixed, since.fixed_by, since.fixed_at)
+            await self._put(channel, persona, kept, told, up_to, at)
         return True
 
     async def fix(self, channel: Channel, persona: str, text: str, *, by: str, at: float) -> None:
         """Somebody's own words instead of the summary so far; the model only adds to them."""
         async with self._connection.transaction():
             up_to = (await self.of(channel, persona)).up_to
-            await self._put(channel, persona, storable(text), storable(by), "", up_to, at)
+            fixed = (storable(text), storable(by), at)
+            await self._put(channel, persona, fixed, "", up_to, at)
 
     async def clear(self, channel: Channel, persona: str, *, at: float) -> None:
         """Forget what is told; what comes next is summed up as before."""
         async with self._connection.transaction():
             up_to = (await self.of(channel, persona)).up_to
-            await self._put(channel, persona, "", None, "", up_to, at)
+            await self._put(channel, persona, ("", None, None), "", up_to, at)
 
     async def redo(self, channel: Channel, persona: str) -> None:
         """Forget it altogether, so that the whole scene is summed up anew."""
@@ -101,8 +104,7 @@ class Summaries:
         self,
         channel: Channel,
         persona: str,
-        fixed: str,
-        fixed_by: str | None,
+        fixed: tuple[str, str | None, float | None],  # what, by whom, when
         told: str,
         up_to: int,
         at: float,
@@ -110,11 +112,12 @@ class Summaries:
         async with self._connection.transaction() as connection:
             await connection.execute_fetchall(
                 """INSERT OR REPLACE INTO summaries (channel_id, persona, scene_start, fixed,
-                                                     fixed_by, told, up_to, written_at)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+                                                     fixed_by, fixed_at, told, up_to,
+                                                     written_at)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 (
                     *(channel.id, storable(persona), channel.scene_start),
-                    *(fixed, fixed_by, told, up_to, at),
+                    *(*fixed, told, up_to, at),
                 ),
             )
 
@@ -130,4 +133,5 @@ def _summary(row: sqlite3.Row) -> Summary:
         told=row["told"],
         up_to=row["up_to"],
         written_at=row["written_at"],
+        fixed_at=row["fixed_at"],
     )

@@ -7,14 +7,14 @@ import sys
 
 from config import ConfigError
 from db.database import DatabaseError
-from finetune.commands import evaluate, example, export, prepare, train
+from finetune.commands import evaluate, example, export, prepare, retrain, schedule, train
 from finetune.commands.arguments import Parser
 from finetune.errors import InputError, TrainingError
 from finetune.training.world import is_first
 from inference.types import InferenceError
 from persona_prompts.character import CharacterError
 
-_COMMANDS = (prepare, example, train, evaluate, export)
+_COMMANDS = (prepare, example, train, evaluate, export, retrain, schedule)
 _WRONG_INPUT = (InputError, ConfigError, InferenceError, CharacterError, DatabaseError)
 
 

@@ -1,9 +1,8 @@
 """Adapters on disk: names, versions, and which version a name stands for.
 
-An adapter version is the folder `NAME/VERSION/` with PEFT's `adapter_config.json` and
-`adapter_model.safetensors`, and `troupe.json` beside them. It never changes after it was published.
-The file `NAME/current` holds the promoted version; replacing that file is the whole promotion, so a
-reader sees the old version or the new one and nothing between.
+An adapter version is the folder `NAME/VERSION/` (see `adapter_folder`). The file `NAME/current`
+holds the promoted version and what was promoted before (see `promotions`), the file `NAME/canary`
+a version that some channels try first (see `canary`).
 
 One adapter comes with the project, for the embedded model: version 0 of `default`, which the name
 stands for until another is promoted.
@@ -11,75 +10,63 @@ stands for until another is promoted.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
 import os
 import re
 import shutil
-from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from inference import promotions
+from inference.adapter_folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    OWN_FORMAT,
+    WEIGHTS_FILE,
+    AdapterCard,
+    AdapterError,
+    AdapterInfo,
+    check_folder,
+    check_prompt_format,
+    is_soft_prompt,
+    read_settings,
+    weights_hash,
+)
+from inference.canary import Canary, read_canary, remove_canary, write_canary
+from inference.promotions import Promotion, locked
 
-from config import PromptFormatName
-from inference.types import InferenceError
+__all__ = [
+    "BASE",
+    "CARD_FILE",
+    "CONFIG_FILE",
+    "DEFAULT",
+    "OWN_FORMAT",
+    "SHIPPED",
+    "SHIPPED_VERSION",
+    "WEIGHTS_FILE",
+    "AdapterCard",
+    "AdapterError",
+    "AdapterInfo",
+    "AdapterRegistry",
+    "Canary",
+    "Promotion",
+    "check_folder",
+    "check_name",
+    "check_prompt_format",
+    "is_soft_prompt",
+    "read_settings",
+    "weights_hash",
+]
+
+log = logging.getLogger(__name__)
 
 BASE = "base"
 DEFAULT = "default"
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
 SHIPPED = Path(__file__).with_name("shipped_adapter")
 SHIPPED_VERSION = 0
-CARD_FILE = "troupe.json"
-_SOFT_PROMPT = "PROMPT_TUNING"  # as PEFT calls it
-_CURRENT_FILE = "current"
-_PICKLES = ("adapter_model.bin", "pytorch_model.bin", "adapter_model.pt", "adapter_model.pth")
-OWN_FORMAT = "tokenizer"  # the name under which a tokenizer's own template is known
-_FORMATS = {*get_args(PromptFormatName), OWN_FORMAT}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-
-
-class AdapterError(InferenceError):
-    """An adapter that cannot be used; the message is one sentence that says why."""
-
-
-class AdapterCard(BaseModel):
-    """`troupe.json`: where an adapter came from and what it needs."""
-
-    model_config = ConfigDict(extra="allow")
-
-    base_model: str
-    base_fingerprint: str
-    prompt_format: str
-    weights_hash: str  # as `weights_hash` computes it
-    data_hash: str = ""
-    git_commit: str = ""
-    created_at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    note: str = ""
-    training: dict[str, Any] = {}
-    figures: dict[str, Any] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterInfo:
-    """One published version."""
-
-    name: str
-    version: int
-    folder: Path
-    promoted: bool
-    card: AdapterCard
-
-    @property
-    def label(self) -> str:
-        return f"{self.name}@{self.version}"
-
-    @property
-    def weights(self) -> Path:
-        return self.folder / WEIGHTS_FILE
 
 
 class AdapterRegistry:
@@ -158,7 +145,13 @@ class AdapterRegistry:
             known = ", ".join(map(str, versions))
             raise AdapterError(f"Adapter {stem!r} has no version {wanted}; it has {known}.")
         version = int(wanted) if wanted else self.promoted(stem)
-        if version == SHIPPED_VERSION and not wanted and not self._ships_for(base_fingerprint):
+        if version is None and stem != DEFAULT:
+            raise AdapterError(
+                f"No version of adapter {stem!r} is promoted yet; name one, such as"
+                f" {stem}@{versions[-1]}."
+            )
+        unfit = version == SHIPPED_VERSION and not wanted and not self._ships_for(base_fingerprint)
+        if version is None or unfit:
             return None
         return self.resolve_version(stem, version, base_fingerprint)
 
@@ -175,14 +168,9 @@ class AdapterRegistry:
             return self._shipped
         return self._folder / name / str(version)
 
-    def promoted(self, name: str) -> int:
-        """The version that the bare name stands for: the promoted one, else the newest."""
-        versions = self.versions(name)
-        try:
-            current = int((self._folder / name / _CURRENT_FILE).read_text(encoding="ascii"))
-        except (FileNotFoundError, ValueError):
-            current = -1  # no promotion yet, or a torn file: the newest version serves
-        return current if current in versions else versions[-1]
+    def promoted(self, name: str) -> int | None:
+        """The version that the bare name stands for, as `promotions.promoted` tells."""
+        return promotions.promoted(self._folder / name, self.versions(name))
 
     def resolve_version(
         self, name: str, version: int, base_fingerprint: str | None = None
@@ -192,40 +180,169 @@ class AdapterRegistry:
         card = check_folder(folder, f"{name}@{version}", base_fingerprint)
         return AdapterInfo(name, version, folder, self.promoted(name) == version, card)
 
-    def publish(self, staging: Path, name: str, *, promote: bool = True) -> AdapterInfo:
+    def publish(
+        self, staging: Path, name: str, *, promote: bool = True, reason: str = ""
+    ) -> AdapterInfo:
         """Move the finished adapter folder `staging` into place as the next version of `name`.
 
+        Without `promote` the name goes on standing for what it stood for, be it nothing.
         `staging` must be on the same file system. Raises `AdapterError` if it is not a usable
         adapter or the name cannot be taken; then nothing has changed.
         """
         check_name(name)
         check_folder(staging, name, None)
         home = self._folder / name
-        home.mkdir(parents=True, exist_ok=True)
-        version = max(self.versions(name), default=0) + 1
-        while True:
-            try:
-                staging.rename(home / str(version))
-                break
-            except OSError:
-                if not (home / str(version)).exists():
-                    raise
-                version += 1  # another training published meanwhile
-        if promote:
-            self.promote(name, version)
+        with locked(home):
+            if not promotions.is_decided(home):  # or the newest version would serve unpromoted
+                promotions.write(home, self.promoted(name), self.history(name))
+            version = max(self.versions(name), default=0) + 1
+            staging.rename(home / str(version))
+            if promote:
+                self._promote(name, version, by="training", reason=reason, run="")
         return self.resolve_version(name, version)
 
-    def promote(self, name: str, version: int) -> None:
-        """Let `name` stand for `version` from now on, in one atomic step."""
+    def promote(
+        self,
+        name: str,
+        version: int,
+        *,
+        by: str = "",
+        reason: str = "",
+        run: str = "",
+        expected: int | None = None,
+    ) -> None:
+        """Let `name` stand for `version` from now on, in one atomic step; ends its canary.
+
+        `by`, `reason` and the retraining's key `run` are remembered in the `history`. With
+        `expected` it is an `AdapterError` if the name stands for another version than that by now.
+        """
         self.resolve_version(name, version)
+        with locked(self._folder / name):
+            self._check_expected(name, expected)
+            self._promote(name, version, by=by, reason=reason, run=run)
+
+    def history(self, name: str) -> Sequence[Promotion]:
+        """Every promotion and rollback of `name` that is remembered, newest first."""
+        return promotions.history(self._folder / name) if _NAME.fullmatch(name) else []
+
+    def rollback_target(self, name: str) -> int | None:
+        """The version that `rollback` would go to; None: there is none."""
+        return promotions.earlier(self.history(name), self.promoted(name), self.versions(name))
+
+    def rollback(
+        self,
+        name: str,
+        *,
+        by: str,
+        reason: str = "",
+        run: str = "",
+        expected: int | None = None,
+        base_fingerprint: str | None = None,
+    ) -> AdapterInfo:
+        """Let `name` stand for what it stood for before, in one atomic step; ends its canary.
+
+        A further rollback leads one promotion further back. Raises `AdapterError` if there is
+        nothing to go back to or it cannot be used, and as `promote` does.
+        """
+        check_name(name)
+        self._target(name)  # nothing is written for a name without a history
+        with locked(self._folder / name):
+            self._check_expected(name, expected)
+            target = self._target(name)
+            # For a model that it was not made for, the shipped version means no adapter.
+            fingerprint = None if target == SHIPPED_VERSION else base_fingerprint
+            info = self.resolve_version(name, target, fingerprint)
+            self._promote(name, target, by=by, reason=reason, run=run, back=True)
+        return replace(info, promoted=True)
+
+    def _target(self, name: str) -> int:
+        target = self.rollback_target(name)
+        if target is None:
+            raise AdapterError(f"There is no earlier version of adapter {name!r} to go back to.")
+        return target
+
+    def _check_expected(self, name: str, expected: int | None) -> None:
+        present = self.promoted(name)
+        if expected is not None and present != expected:
+            raise AdapterError(
+                f"Adapter {name!r} stands for version {present} by now, not {expected}; look again."
+            )
+
+    def _promote(
+        self, name: str, version: int, *, by: str, reason: str, run: str, back: bool = False
+    ) -> None:
+        """What `promote` does, for whoever holds the lock."""
         home = self._folder / name
-        home.mkdir(parents=True, exist_ok=True)
-        draft = home / f".{_CURRENT_FILE}.{os.getpid()}"
-        with draft.open("w", encoding="ascii") as file:
-            file.write(str(version))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(home / _CURRENT_FILE)
+        previous = self.promoted(name)
+        if previous != version or not promotions.is_decided(home):
+            change = Promotion(
+                at=time.time(),
+                version=version,
+                previous=previous,
+                by=by,
+                reason=reason,
+                run=run,
+                back=back,
+            )
+            promotions.write(home, version, [change, *promotions.history(home)])
+        remove_canary(home)
+
+    # -- trials ----------------------------------------------------------------------------------
+
+    def begin_canary(
+        self, name: str, version: int, *, share: float, until: float, run: str = ""
+    ) -> Canary:
+        """Let a `share` of the channels that use `name` try `version`, in place of any other.
+
+        It goes on beyond `until` (Unix seconds) while nobody decides, up to `Canary.given_up_at`.
+        Raises `AdapterError` if the version cannot be used or serves everywhere already, and
+        `ValueError` unless 0 < `share` ≤ 1.
+        """
+        self.resolve_version(name, version)
+        with locked(self._folder / name):
+            if self.resolve_version(name, version).promoted:
+                raise AdapterError(f"{name}@{version} serves everywhere already; try another one.")
+            now = time.time()
+            canary = Canary(
+                version=version,
+                champion=self.promoted(name),
+                share=share,
+                since=now,
+                until=max(until, now),
+                run=run,
+            )
+            write_canary(self._folder / name, canary)
+        return canary
+
+    def canary(self, name: str) -> Canary | None:
+        """The version of `name` that is being tried; None: none."""
+        if not _NAME.fullmatch(name) or (canary := read_canary(self._folder / name)) is None:
+            return None
+        over = canary.champion != self.promoted(name) or canary.version == canary.champion
+        return None if over or canary.version not in self.versions(name) else canary
+
+    def end_canary(self, name: str) -> None:
+        """Every channel answers through what `name` stands for again."""
+        check_name(name)
+        if read_canary(self._folder / name) is not None:
+            with locked(self._folder / name):
+                remove_canary(self._folder / name)
+
+    def serving(self, name: str, channel_key: str) -> str:
+        """The adapter that answers in a channel which chose `name`: that, or a version on trial.
+
+        A channel tries a version for as long as the trial lasts. Whatever is wrong with that
+        version, the one that the name stands for is still there.
+        """
+        if name == BASE or name in self._elsewhere or (canary := self.canary(name)) is None:
+            return name
+        if time.time() >= canary.given_up_at or not canary.includes(name, channel_key):
+            return name
+        try:
+            return self.resolve_version(name, canary.version).label
+        except AdapterError as error:
+            log.warning("What is tried of %s does not answer: %s", name, error)
+            return name
 
     def staging_folder(self, name: str) -> Path:
         """A fresh empty folder that `publish` can move into place; leading dots hide it."""
@@ -245,72 +362,3 @@ def check_name(name: str) -> None:
         )
     if name == BASE:
         raise AdapterError("The name base always means the model without adapter; choose another.")
-
-
-def check_folder(folder: Path, label: str, base_fingerprint: str | None) -> AdapterCard:
-    """Raise `AdapterError` unless `folder` is an adapter for the model of `base_fingerprint`."""
-    if not (folder / WEIGHTS_FILE).is_file():
-        if pickle := next((name for name in _PICKLES if (folder / name).exists()), None):
-            raise AdapterError(
-                f"Adapter {label} holds {pickle}, a pickle file, which can run code when it is"
-                f" loaded; convert it to {WEIGHTS_FILE}."
-            )
-        raise AdapterError(f"Adapter {label} has no {WEIGHTS_FILE}; train or copy it again.")
-    if not (folder / CONFIG_FILE).is_file():
-        raise AdapterError(f"Adapter {label} has no {CONFIG_FILE}; train or copy it again.")
-    try:
-        card = AdapterCard.model_validate_json((folder / CARD_FILE).read_bytes())
-    except FileNotFoundError:
-        raise AdapterError(
-            f"Adapter {label} has no {CARD_FILE}, which says what base model it is for; publish it"
-            " with python -m finetune."
-        ) from None
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"])) or "the file"
-        raise AdapterError(f"{CARD_FILE} of adapter {label}: {key}: {problem['msg']}.") from None
-    if base_fingerprint and card.base_fingerprint != base_fingerprint:
-        raise AdapterError(
-            f"Adapter {label} was made for another base model ({card.base_model}); train one for"
-            " the model in use."
-        )
-    return card
-
-
-def read_settings(info: AdapterInfo) -> dict[str, Any]:
-    """PEFT's settings of an adapter; raises `AdapterError` if they cannot be read."""
-    try:
-        settings = json.loads((info.folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AdapterError(
-            f"{CONFIG_FILE} of adapter {info.label} cannot be read: {error}."
-        ) from None
-    if not isinstance(settings, dict):
-        raise AdapterError(f"{CONFIG_FILE} of adapter {info.label} is not a table of settings.")
-    return settings
-
-
-def is_soft_prompt(info: AdapterInfo) -> bool:
-    """Whether it is embeddings before the prompt, not a change of the weights."""
-    return bool(read_settings(info).get("peft_type") == _SOFT_PROMPT)
-
-
-def check_prompt_format(adapter: AdapterInfo | None, serving: str) -> None:
-    """Raise `AdapterError` if `adapter` learnt another prompt format than the one `serving`.
-
-    Formats that are not named here (a remote server's own) cannot be compared.
-    """
-    if adapter is None or serving not in _FORMATS or adapter.card.prompt_format == serving:
-        return
-    wanted = adapter.card.prompt_format
-    value = "auto" if wanted == OWN_FORMAT else wanted
-    raise AdapterError(
-        f"Adapter {adapter.label} was trained with the prompt format {wanted}, not {serving}; set"
-        f' model.prompt_format to "{value}" or train it again.'
-    )
-
-
-def weights_hash(folder: Path) -> str:
-    """sha256 of the weights file, the identity of an adapter version."""
-    with (folder / WEIGHTS_FILE).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,7 +15,7 @@ from inference.adapters import AdapterInfo
 from inference.engine.interface import EngineStats
 from inference.types import FinishReason, GenerationRequest, ModelInfo, TokenLogprob, Usage
 
-BackendState = Literal["loading", "ready", "restarting", "failed", "closed"]
+BackendState = Literal["loading", "ready", "restarting", "resting", "failed", "closed"]
 
 
 @dataclass(frozen=True, slots=True)

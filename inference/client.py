@@ -27,11 +27,12 @@ from inference.adapters import (
     check_prompt_format,
 )
 from inference.backend import Backend, BackendState, Cancel, Piece, Ready, Submit
+from inference.backend_choice import choose_backends
+from inference.deadlines import Deadlines
 from inference.engine.interface import EngineStats
 from inference.quarantine import Quarantine
 from inference.queue import FairQueue
-from inference.remote.backend import RemoteBackend
-from inference.supervisor import Supervisor
+from inference.resting import Rest
 from inference.types import (
     Chunk,
     GenerationRequest,
@@ -42,6 +43,7 @@ from inference.types import (
 
 log = logging.getLogger(__name__)
 
+_BEST_FIRST = ("ready", "restarting", "loading", "resting", "failed", "closed")
 _ATTEMPTS = 2  # a request that was with a dying backend is tried once more
 _REMEMBERED_CHANNELS = 4096
 _BYTES_PER_TOKEN = 3  # where no tokenizer is known; few texts have more tokens than this
@@ -83,7 +85,6 @@ class _Reply:
     suspect: bool = False  # was with a worker when that ended
     begun: bool = False  # some text was handed out
     ended: bool = False
-    deadline: asyncio.TimerHandle | None = None
 
     @property
     def label(self) -> str:
@@ -121,9 +122,11 @@ class InferenceClient:
         self.adapters = AdapterRegistry(config.adapters_dir, elsewhere, shipped=shipped)
         self._queue = FairQueue(settings.queue_size, settings.queue_per_user)
         self._replies: dict[str, _Reply] = {}
-        self._desks = [_Desk(backend) for backend in _backends(config, self)]
+        self._desks = [_Desk(backend) for backend in choose_backends(config, self)]
         self._homes: OrderedDict[str, int] = OrderedDict()  # channel → desk with its prefixes
         self._quarantine = Quarantine(time.monotonic)
+        self._deadlines = Deadlines(settings.deadline_seconds, self._out_of_time)
+        self._rest = Rest([desk.backend for desk in self._desks], self._deadlines)
         self._tokenizer: Tokenizer | None = None
         self._info: ModelInfo | None = None
 
@@ -146,6 +149,23 @@ class InferenceClient:
         await asyncio.gather(*(desk.backend.close() for desk in self._desks))
 
     @property
+    def shares_devices(self) -> bool:
+        """Whether there are workers on this machine that `rest` could send away."""
+        return self._rest.possible
+
+    async def rest(self) -> None:
+        """Give the devices of this machine back once the replies under way have ended.
+
+        Other requests wait, and no deadline comes, until `wake`. Servers elsewhere go on.
+        """
+        await self._rest.begin(lambda: not any(desk.running for desk in self._desks))
+
+    def wake(self) -> None:
+        """Load the model again; what waited is answered then."""
+        self._rest.end()
+        self._hand_out()
+
+    @property
     def info(self) -> ModelInfo:
         """What is known of the loaded model; only after `start`."""
         if self._info is None:
@@ -155,8 +175,7 @@ class InferenceClient:
     @property
     def worker_pids(self) -> list[int]:
         """The processes on this machine that hold the model."""
-        backends = [desk.backend for desk in self._desks]
-        return [b.pid for b in backends if isinstance(b, Supervisor) and b.pid is not None]
+        return [worker.pid for worker in self._rest.workers if worker.pid is not None]
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` has for the model, without the format around it.
@@ -197,10 +216,9 @@ class InferenceClient:
 
     def status(self) -> Status:
         """A snapshot for `/status` and the logs."""
-        order: list[BackendState] = ["ready", "restarting", "loading", "failed", "closed"]
         backends = [desk.backend for desk in self._desks]
         return Status(
-            state=min((backend.state for backend in backends), key=order.index),
+            state=min((backend.state for backend in backends), key=_BEST_FIRST.index),
             model=self._info.summary if self._info else self._config.model.base,
             backends=len(backends),
             waiting=len(self._queue),
@@ -224,21 +242,22 @@ class InferenceClient:
         # Pinned here: a promotion while the request waits or runs does not change its version.
         fingerprint = self._info.fingerprint if self._info else None
         adapter = self.adapters.resolve(request.adapter, fingerprint)
-        check_prompt_format(adapter, self._info.prompt_format if self._info else "")
+        if request.prompt_format == "auto":
+            check_prompt_format(adapter, self._info.prompt_format if self._info else "")
+        elif self._config.inference.engine == "openai":
+            raise RequestRefused("The model's server formats prompts itself; leave that to it.")
         if request.sampling.seed is None:
             sampling = request.sampling.replace(seed=secrets.randbits(63))
             request = request.model_copy(update={"sampling": sampling})
         self._queue.push(request)
         reply = self._replies[request.id] = _Reply(request, adapter)
-        limit = self._config.inference.deadline_seconds
-        loop = asyncio.get_running_loop()
-        reply.deadline = loop.call_later(limit, self._out_of_time, request.id)
+        self._deadlines.begin(request.id)
         self._hand_out()
         return reply
 
     def _hand_out(self) -> None:
         """Hand over requests, each in its turn, while some backend has room for it."""
-        while (request := self._queue.first()) is not None:
+        while not self._rest.wanted and (request := self._queue.first()) is not None:
             reply = self._replies[request.id]
             desk = self._choose_desk(reply)
             if desk is None:
@@ -280,6 +299,7 @@ class InferenceClient:
             if ready.info.tokenizer_json:
                 self._tokenizer = Tokenizer.from_str(ready.info.tokenizer_json)
         log.info("%s", ready.info.summary)
+        self._rest.over()
         self._hand_out()
 
     def on_piece(self, backend: Backend, piece: Piece) -> None:
@@ -331,9 +351,8 @@ class InferenceClient:
         return next(desk for desk in self._desks if desk.backend is backend)
 
     def _take(self, reply: _Reply, piece: Piece) -> None:
-        if piece.tokens and reply.deadline is not None:
-            reply.deadline.cancel()
-            reply.deadline = None
+        if piece.tokens:
+            self._deadlines.end(reply.request.id)
         if piece.finish_reason is None:
             if piece.text or piece.logprobs:
                 reply.begun = True
@@ -356,7 +375,6 @@ class InferenceClient:
 
     def _out_of_time(self, request_id: str) -> None:
         if reply := self._replies.get(request_id):
-            reply.deadline = None
             self._drop(request_id)
             limit = self._config.inference.deadline_seconds
             message = f"The reply did not begin within {limit:.0f} seconds; please ask again."
@@ -373,16 +391,7 @@ class InferenceClient:
         if reply.ended:
             return
         reply.ended = True
-        if reply.deadline is not None:
-            reply.deadline.cancel()
+        self._deadlines.end(reply.request.id)
         self._queue.remove(reply.request.id)
         self._replies.pop(reply.request.id, None)
         reply.chunks.put_nowait(last)
-
-
-def _backends(config: Config, client: InferenceClient) -> list[Backend]:
-    """One worker per device, or one connection per server."""
-    if config.inference.engine == "openai":
-        return [RemoteBackend(config, url, client) for url in config.remote.urls]
-    devices = config.inference.devices or [config.model.device]
-    return [Supervisor(config, client, device) for device in devices]

@@ -119,6 +119,18 @@ _STOPS: dict[str, tuple[str, ...]] = {
     "ziya": ("<human>:",),
 }
 
+# What stands above the input of an instruction, in the formats that have a place for one.
+_INPUT_HEADINGS = {
+    "alpaca": "### Input:",
+    "alpaca_short": "### Input:",
+    "vigogne": "### Entrée:",
+}
+
+
+def input_heading(prompt_format: str) -> str:
+    """What the original templates write above a row's input; empty where they have no place."""
+    return _INPUT_HEADINGS.get(prompt_format, "")
+
 
 def _choose(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[str, str]:
     own = tokenizer.chat_template

@@ -37,6 +37,7 @@ class Supervisor:
         self._on_progress: Callable[[str], None] = log.info
         self._first_load: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._restarting: asyncio.Task[None] | None = None
         self._last_heard = 0.0
         self._deaths_in_a_row = 0
         self.state: BackendState = "loading"
@@ -68,11 +69,31 @@ class Supervisor:
         self.state = "closed"
         for task in self._tasks:
             task.cancel()
-        if self._process is not None and self._process.is_alive():
-            self._process.kill()  # it holds nothing that is worth a farewell
-            await asyncio.to_thread(self._process.join)
-        if self._pipe is not None:
-            self._pipe.close()
+        await self._end_worker()
+
+    async def rest(self) -> None:
+        """End the worker until `wake`; on return the device's memory is free. After `start`."""
+        if self.state == "closed":
+            return
+        self.state, self.problem = "resting", ""
+        if self._restarting is not None:
+            self._restarting.cancel()
+        await self._end_worker()
+
+    def wake(self) -> None:
+        """Start a worker again after a rest; `Listener.on_ready` says when the model is loaded."""
+        if self.state == "resting":
+            self._spawn()
+            self.state = "restarting"
+
+    async def _end_worker(self) -> None:
+        process, self._process = self._process, None
+        pipe, self._pipe = self._pipe, None
+        if process is not None and process.is_alive():
+            process.kill()  # it holds nothing that is worth a farewell
+            await asyncio.to_thread(process.join)
+        if pipe is not None:
+            pipe.close()
 
     def send(self, message: Submit | Cancel) -> None:
         """Pass `message` on; if the worker is dying, its death is noticed elsewhere."""
@@ -157,7 +178,7 @@ class Supervisor:
         self.state = "failed" if self.problem else "restarting"
         log.warning("The worker ended with code %s; a new one follows.", process.exitcode)
         self._listener.on_death(self, suspicious=True)
-        self._keep(self._restart(delay))
+        self._restarting = self._keep(self._restart(delay))
 
     async def _restart(self, delay: float) -> None:
         await asyncio.sleep(delay)
@@ -177,7 +198,8 @@ class Supervisor:
                 log.error("The worker has said nothing for %.0f seconds; replacing it.", silence)
                 self._process.kill()
 
-    def _keep(self, work: Coroutine[None, None, None]) -> None:
+    def _keep(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -21,6 +21,7 @@ from config import (
     MinP,
     NoRepeatNgram,
     Penalty,
+    PromptFormatName,
     RepetitionPenalty,
     SequenceBreakers,
     StopStrings,
@@ -139,12 +140,15 @@ class GenerationRequest(Frozen):
     where a prefix may be found again. `continues`: the last message is the assistant's and was cut
     off; the reply goes on right where it ends. Only for models whose info says that they can.
     `background`: nobody waits for it, so it is begun only when no other request waits.
+    `prompt_format` takes the place of the model's for this request, whatever its adapter learnt;
+    only an engine on this machine can do that.
     """
 
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     messages: tuple[Message, ...] = Field(min_length=1)
     continues: bool = False
     background: bool = False
+    prompt_format: PromptFormatName = "auto"
     adapter: str = "default"
     sampling: Sampling = Sampling()
     guild: str = ""

@@ -13,7 +13,7 @@ import queue
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,9 @@ from tqdm import tqdm
 from config import Config
 from inference.adapters import AdapterRegistry
 from inference.backend import Cancel, Piece, Ready, Submit
+from inference.gpu_lease import hold_for_serving
+from inference.log_lines import OneLineFormatter
+from inference.memory_use import device_bytes, resident_bytes
 from inference.types import FinishReason, InferenceError, TokenLogprob, Usage
 
 if TYPE_CHECKING:
@@ -57,11 +60,17 @@ def main(pipe: Connection, config: Config, log_level: int) -> None:
     # Ctrl-C reaches the whole process group; the bot decides when the worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    logging.basicConfig(level=log_level, format="%(levelname)s %(name)s: %(message)s")
+    lines = logging.StreamHandler()
+    lines.setFormatter(OneLineFormatter(config.log.format))
+    logging.basicConfig(level=log_level, handlers=[lines])
     # It warns of casts, and of kernels to install, that its user can do nothing about.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # tqdm's own lock is a semaphore of the operating system, which a killed process leaves behind.
     tqdm.set_lock(threading.RLock())
+    try:
+        hold_for_serving(config.paths.data)  # until this process ends
+    except OSError as error:
+        log.warning("A training cannot see that this worker is here: %s", error)
     inbox: Inbox = queue.SimpleQueue()
     threading.Thread(target=_read, args=(pipe, inbox), daemon=True, name="pipe").start()
     try:
@@ -131,6 +140,7 @@ class Worker:
     ) -> None:
         self._tokenizer = tokenizer
         self._prompt_format = prompt_format
+        self._formats = {"auto": prompt_format}
         self._engine = engine
         self._pipe = pipe
         self._inbox = inbox
@@ -148,7 +158,8 @@ class Worker:
         now = time.monotonic()
         if now - self._told_stats >= _STATS_SECONDS or not self._engine.active:
             self._told_stats = now
-            self._pipe.send(self._engine.stats())
+            held = {"resident_bytes": resident_bytes(), "device_bytes": device_bytes()}
+            self._pipe.send(replace(self._engine.stats(), **held))
 
     def _take_messages(self) -> None:
         """Handle what has come in; wait for something while no reply is under way."""
@@ -167,8 +178,9 @@ class Worker:
         started = time.monotonic()
         try:
             continues = request.continues
-            prompt = self._prompt_format.encode(request.messages, continues=continues)
-            stop = (*request.sampling.stop, *self._prompt_format.stop)
+            prompt_format = self._format(request.prompt_format)
+            prompt = prompt_format.encode(request.messages, continues=continues)
+            stop = (*request.sampling.stop, *prompt_format.stop)
             self._replies[request.id] = _Reply(
                 TextStream(self._decode, stop, after=prompt if continues else ()),
                 started,
@@ -188,6 +200,14 @@ class Worker:
         except Exception:  # one request must not end the worker that serves all others
             log.exception("Request %s could not be started.", request.id)
             self._fail(request.id, "The model could not start this reply; the log says why.")
+
+    def _format(self, name: str) -> PromptFormat:
+        """The model's own format, or the one that a request asked for instead."""
+        if name not in self._formats:
+            from inference.prompt_format import PromptFormat
+
+            self._formats[name] = PromptFormat(self._prompt_format.tokenizer, name)
+        return self._formats[name]
 
     def _cancel(self, request_id: str) -> None:
         self._engine.remove(request_id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,16 +60,25 @@ class Cast:
         characters = self._current()
         return [characters[id] for id in sorted(characters)]
 
-    def get(self, id_or_name: str) -> Character:
+    def get(
+        self, id_or_name: str, *, own: Collection[str] = (), strangers: Collection[str] = ()
+    ) -> Character:
         """The character with this id, name or alias, upper and lower case alike.
 
-        An id wins over a name and a name over an alias. Raises `CharacterError` with a sentence
-        that suggests near matches, or names the characters when several share what was asked for.
+        An id wins over a name and a name over an alias. Of several characters with one name or
+        alias, those whose ids are in `own` come first and those in `strangers` last. Raises
+        `CharacterError` with a sentence that suggests near matches, or names the characters when
+        several share what was asked for.
         """
         characters = self._current()
         wanted = _key(id_or_name)
-        for names_of in (_ids, _names, _aliases):
-            found = [c for c in characters.values() if wanted in map(_key, names_of(c))]
+        nearest = [c for c in characters.values() if c.id in own]
+        near = [c for c in characters.values() if c.id not in strangers]
+        everybody = list(characters.values())
+        searches = [(everybody, _ids)]
+        searches += [(pool, of) for pool in (nearest, near, everybody) for of in (_names, _aliases)]
+        for pool, names_of in searches:
+            found = [c for c in pool if wanted in map(_key, names_of(c))]
             if len(found) == 1:
                 return found[0]
             if found:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config import Config, ModelSettings, PathSettings
+from config import Config, LimitSettings, ModelSettings, PathSettings
 from inference.adapters import AdapterCard, AdapterInfo, AdapterRegistry, weights_hash
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ def config_in(data: Path, **sections: object) -> Config:
     MODELS.mkdir(parents=True, exist_ok=True)
     if not (data / "models").exists():
         (data / "models").symlink_to(MODELS)
-    values = {"paths": PathSettings(data=data, personas=data / "personas"), **sections}
+    values = {
+        "paths": PathSettings(data=data, personas=data / "personas"),
+        "limits": LimitSettings(replies_per_minute=0, replies_per_hour=0),  # tests talk fast
+        **sections,
+    }
     return Config.model_validate(values)
 
 

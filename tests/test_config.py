@@ -67,3 +67,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"# \xff")
     with pytest.raises(ConfigError, match="not UTF-8 text"):
         config.load(tmp_path / "latin.toml")
+
+
+def test_files_of_the_retraining_lie_beside_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[retrain]\nsuite = "probes.jsonl"\nreplay = "old.jsonl"\n')
+    assert config.load(file).retrain.suite == "probes.jsonl"  # one of the shipped, or said to be missing
+    (tmp_path / "probes.jsonl").touch()
+    retrain = config.load(file).retrain
+    assert retrain.suite == str(tmp_path / "probes.jsonl")
+    assert retrain.replay == str(tmp_path / "old.jsonl")

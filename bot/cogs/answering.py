@@ -110,6 +110,23 @@ def may_switch(interaction: discord.Interaction[TroupeBot]) -> bool:
     return interaction.guild_id is None or bool(getattr(interaction.permissions, permission))
 
 
+async def require_ruling(interaction: discord.Interaction[TroupeBot]) -> None:
+    """Raise `CommandError` unless the user may change what every channel hears.
+
+    Whoever runs the bot may; where it serves a single server, so may who switches there. In a
+    direct message everybody may switch, which is not enough for this.
+    """
+    bot, user = interaction.client, interaction.user
+    if interaction.guild_id is not None and len(bot.guilds) == 1 and may_switch(interaction):
+        return
+    if user.id in bot.behind.config.discord.owners or await bot.is_owner(user):
+        return
+    raise CommandError(
+        "That changes what every channel hears, so it is for whoever runs me: the application's"
+        " owner, and discord.owners in the configuration; here, /adapter set chooses a version."
+    )
+
+
 def choices(suggestions: Iterable[Suggestion]) -> list[app_commands.Choice[str]]:
     """An autocomplete list within Discord's bounds."""
     return [

@@ -10,6 +10,7 @@ import discord
 from bot.answers import Answer
 from bot.card_form import Field, Form
 from bot.cogs.answering import answer
+from bot.cogs.blocking import require_unblocked
 
 if TYPE_CHECKING:
     from bot.client import TroupeBot
@@ -47,6 +48,7 @@ class CardModal(discord.ui.Modal):
             )
 
     async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
+        require_unblocked(interaction)  # the form may have been open before
         values = {key: field.value for key, field in self._inputs.items()}
         await answer(interaction, self._done(interaction, values))
 

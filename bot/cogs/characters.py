@@ -108,7 +108,7 @@ class Characters(commands.GroupCog, group_name="persona", group_description="Who
         self, interaction: Interaction, id: app_commands.Range[str, 0, _MOST_ID] = ""
     ) -> None:
         require_switching(interaction)
-        form = self._cards.form(place(interaction))
+        form = await self._cards.form(place(interaction))
 
         async def submitted(filled: Interaction, values: dict[str, str]) -> Answer:
             require_switching(filled)
@@ -126,7 +126,7 @@ class Characters(commands.GroupCog, group_name="persona", group_description="Who
         page: Literal["character", "prompts"] = "character",
     ) -> None:
         require_switching(interaction)
-        form = self._cards.form(place(interaction), name, page)
+        form = await self._cards.form(place(interaction), name, page)
         await self._cards.may_edit(await author(interaction), name)
 
         async def submitted(filled: Interaction, values: dict[str, str]) -> Answer:

@@ -50,6 +50,24 @@ class Privacy(
         author = _author(interaction)
         await answer(interaction, self._commands.training(place(interaction), author, switch))
 
+    @app_commands.command(description="Whether anything is kept of what is said.")
+    @app_commands.describe(
+        switch="off: it is answered, and forgotten when the talk is over.",
+        of="What you say, this channel with its threads, or this server.",
+    )
+    async def logging(
+        self,
+        interaction: Interaction,
+        switch: Literal["on", "off"],
+        of: Literal["me", "channel", "server"] = "me",
+    ) -> None:
+        if of == "channel":
+            require_switching(interaction)
+        elif of == "server":
+            _require_managing(interaction)
+        author = _author(interaction)
+        await answer(interaction, self._commands.logging(place(interaction), author, switch, of))
+
     @app_commands.command(description="Whether characters may be trained on this server's talk.")
     @app_commands.describe(switch="Only for those who manage the server.")
     async def server(self, interaction: Interaction, switch: Literal["on", "off"]) -> None:

@@ -12,6 +12,7 @@ from discord.ext import commands
 from bot.answers import Answer
 from bot.cogs import answering
 from bot.cogs.answering import answer, may_switch, place
+from bot.cogs.blocking import require_unblocked
 from bot.controls import Outdated, Person
 from bot.delivery import channel_key
 from bot.errors import CommandError
@@ -88,6 +89,7 @@ class Replies(commands.Cog):
     async def pressed(self, interaction: Interaction, action: str, reply_id: int) -> None:
         """A button under a reply. What cannot be done is told to who pressed it only."""
         try:
+            require_unblocked(interaction)
             await self._do(interaction, action, reply_id)
         except Outdated as outdated:
             await self._outdated(interaction, outdated)
@@ -157,6 +159,7 @@ class Replies(commands.Cog):
         if not is_form or reply_id == custom_id or not reply_id.isdecimal():
             return
         try:
+            require_unblocked(interaction)
             where, who = place(interaction), _person(interaction)
             work = self._controls.edit(where, who, _typed(data), int(reply_id))
             if interaction.message is None:  # opened by the command
@@ -186,6 +189,9 @@ class Replies(commands.Cog):
             return
         await self._bot.catch_up.done(payload.channel_id, payload.guild_id)
         key = channel_key(payload.user_id)
+        guild = channel_key(payload.guild_id) if payload.guild_id is not None else None
+        if added and self._bot.behind.turns.blocking.applies(guild, key):
+            return
         await self._controls.reacted(payload.message_id, key, liked=liked, added=added)
 
 

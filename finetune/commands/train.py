@@ -65,6 +65,14 @@ def add_parser(commands: Any) -> None:
         help="go on from this checkpoint, or from the newest one of this name (auto): weights,"
         " optimizer, learning rate and order of examples continue as if nothing had happened",
     )
+    add_option(
+        train,
+        "start_from",
+        metavar="NAME[@V]",
+        help="begin with the weights of this adapter instead of fresh ones: default, a name or"
+        " name@version, with the lora_r, lora_alpha and lora_target_modules of this training. A"
+        " resumed training goes on with its checkpoint's",
+    )
     add_common(train)
     add_settings(train)
     _add_wandb(train)
@@ -181,6 +189,7 @@ def _train(options: argparse.Namespace) -> int:
         base_model=options.base_model,
         output_dir=options.output_dir,
         resume=options.resume_from_checkpoint,
+        start_from=options.start_from,
         promote=not options.no_promote,
         wandb={
             variable: getattr(options, name)

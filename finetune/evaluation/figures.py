@@ -4,10 +4,16 @@ Every figure is a ratio of two sums over dialogues (replies that introduce, over
 might). The interval is a percentile bootstrap (Efron 1979) over dialogues, not over turns: the
 turns of a dialogue depend on one another. Resampling is a matrix of how often each dialogue was
 drawn, times the sums, so thousands of resamples of thousands of dialogues take a second.
+
+Where no dialogue held what a share counts, every resample is zero too, and "0 to 0" would claim
+that it never happens. There the rule of three (Hanley and Lippman-Hand, "If nothing goes wrong, is
+everything all right?", JAMA 1983) bounds it: of n dialogues without one, 3 / n with 95 %. The unit
+is the dialogue here too, so the bound is careful; where every reply counted, it mirrors.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,10 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.evaluation.transcripts import Transcript
+from persona_prompts.identity.introductions import elicits
 from persona_prompts.identity.measures import ReplyMeasures, measure_dialogue, words
 
 RESAMPLES = 2000
 _CONFIDENCE = 0.95
+_RULE_OF_THREE = 3.0
+_LEAST_PAIRS = 6  # fewer all lean one way by mere chance more often than in 2.5 % of cases
 _ROWS_AT_ONCE = 500
 
 Sums = NDArray[np.float64]
@@ -36,17 +45,27 @@ class Figure:
     n: int
 
     def as_json(self) -> dict[str, float | int | None]:
-        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
+        """A broken model's infinite perplexity, which JSON cannot say, is null."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        known = {
+            name: number if number is not None and math.isfinite(number) else None
+            for name, number in numbers.items()
+        }
+        return {**known, "n": self.n}
 
 
 class Measured(NamedTuple):
-    """A transcript and its measured replies; failed replies are left out, with their questions."""
+    """A transcript and its measured replies; failed replies are left out, with their questions.
+
+    `evaded` counts the questions for the name at which the model ended before its first word.
+    """
 
     transcript: Transcript
     questions: list[str]
     replies: list[str]
     endings: list[str]
     measures: list[ReplyMeasures]
+    evaded: int = 0
 
 
 class Terms(NamedTuple):
@@ -89,9 +108,7 @@ def evaluate(
     table of `persona_prompts.identity.measures`.
     """
     measured = measure(transcripts)
-    terms = {
-        name: [_terms(of, dialogue) for dialogue in measured] for name, of in _MEASURES.items()
-    }
+    terms = {name: terms_of(measured, name) for name in _MEASURES}
     terms["distinct-2"] = _distinct(measured, 2)
     ends = [_endings(dialogue) for dialogue in measured]
     if any(term.denominator for term in ends):
@@ -102,8 +119,13 @@ def evaluate(
     by_turn = {k: [_terms(_introduces_at(k), d) for d in measured] for k in range(longest)}
     return Evaluation(
         adapter=adapter,
-        figures={name: figure(values, seed, resamples) for name, values in terms.items()},
-        iir_by_turn={k: figure(values, seed, resamples) for k, values in by_turn.items()},
+        figures={
+            name: figure(values, seed, resamples, share=name in _SHARES)
+            for name, values in terms.items()
+        },
+        iir_by_turn={
+            k: figure(values, seed, resamples, share=True) for k, values in by_turn.items()
+        },
         measured=measured,
         failed=sum(transcript.failed for transcript in transcripts),
         dialogues=len(transcripts),
@@ -115,11 +137,14 @@ def figure(
     seed: int = 0,
     resamples: int = RESAMPLES,
     transform: Callable[[Any], Any] = lambda ratio: ratio,
+    *,
+    share: bool = False,
 ) -> Figure:
     """The ratio of the sums of `terms`, one a dialogue, with its bootstrap interval.
 
     `transform` (increasing) is applied to value and bounds: `numpy.exp` makes a perplexity of a
-    mean negative log-likelihood.
+    mean negative log-likelihood. Of a `share` (a mean of values from 0 to 1) that is 0 or 1 all
+    through, the other bound is the rule of three's.
     """
     sums = np.array([term[:2] for term in terms], dtype=np.float64).reshape(-1, 2)
     n = sum(term.n for term in terms)
@@ -130,12 +155,46 @@ def figure(
     drawn = drawn[drawn[:, 1] > 0]  # a resample without any turn of the kind says nothing
     tail = (1 - _CONFIDENCE) / 2
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (tail, 1 - tail))
-    value, low, high = (float(transform(number)) for number in (top / bottom, low, high))
+    if share and top in (0, bottom):
+        spread = min(1.0, _RULE_OF_THREE / np.count_nonzero(sums[:, 1]))
+        low, high = (0.0, spread) if top == 0 else (1 - spread, 1.0)
+    with np.errstate(over="ignore"):  # a broken model's perplexity may be infinite
+        value, low, high = (float(transform(number)) for number in (top / bottom, low, high))
+    return Figure(value, low, high, n)
+
+
+def paired_difference(
+    before: Sequence[Terms],
+    after: Sequence[Terms],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Figure:
+    """The ratio of `after` less that of `before`, where `after[i]` and `before[i]` belong together.
+
+    Both played the same script, so a resample draws the pair: what makes one script harder than
+    another does not widen the interval (paired bootstrap, Efron and Tibshirani 1993). `n` counts
+    the replies of `after`. Fewer than six pairs with replies have no interval. Raises `ValueError`
+    if the pairs are not whole.
+    """
+    rows = [(*a[:2], *b[:2]) for a, b in zip(before, after, strict=True)]
+    sums = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    n = sum(term.n for term in after)
+    totals = sums.sum(axis=0)
+    if totals[1] <= 0 or totals[3] <= 0:
+        return Figure(None, None, None, n)
+    value = float(totals[2] / totals[3] - totals[0] / totals[1])
+    if np.count_nonzero((sums[:, 1] > 0) & (sums[:, 3] > 0)) < _LEAST_PAIRS:
+        return Figure(value, None, None, n)
+    drawn = _resampled(sums, seed, resamples)
+    drawn = drawn[(drawn[:, 1] > 0) & (drawn[:, 3] > 0)]
+    tail = (1 - _CONFIDENCE) / 2
+    difference = drawn[:, 2] / drawn[:, 3] - drawn[:, 0] / drawn[:, 1]
+    low, high = (float(bound) for bound in np.quantile(difference, (tail, 1 - tail)))
     return Figure(value, low, high, n)
 
 
 def _resampled(sums: Sums, seed: int, resamples: int) -> Sums:
-    """(resamples, 2): the sums over as many dialogues, drawn with replacement."""
+    """(resamples, columns): the sums over as many dialogues, drawn with replacement."""
     generator = np.random.default_rng(seed)
     count = len(sums)
     chances = np.full(count, 1 / count)
@@ -151,13 +210,15 @@ def _measured(transcript: Transcript) -> Measured:
     pairs = [
         (question, reply)
         for question, reply in zip(user.user_turns, transcript.replies, strict=True)
-        if reply.finish_reason != "error"
+        if not reply.failed
     ]
     questions = [question for question, _ in pairs]
     replies = [reply.text for _, reply in pairs]
     endings: list[str] = [reply.finish_reason for _, reply in pairs]
     measures = measure_dialogue(questions, replies, names=user.names, card=user.card)
-    return Measured(transcript, questions, replies, endings, measures)
+    silences = zip(user.user_turns, transcript.replies, strict=True)
+    evaded = sum(reply.silent and elicits(asked, user.names) for asked, reply in silences)
+    return Measured(transcript, questions, replies, endings, measures, evaded)
 
 
 # -- what each measure counts of a reply; None: the reply is not of its kind ---------------------
@@ -184,6 +245,24 @@ _MEASURES: dict[str, _Of] = {
     "Recall": lambda m: m.names_itself,
     "mean_length": lambda m: float(m.words),
 }
+
+
+# Means of values from 0 to 1.
+_SHARES = {*_MEASURES, "ends_by_itself"} - {"mean_length"}
+
+
+def terms_of(measured: Sequence[Measured], name: str) -> list[Terms]:
+    """What each dialogue adds to the measure `name`.
+
+    Who says nothing when asked for its name has not given it: an evaded question is a Recall of 0.
+    """
+    terms = [_terms(_MEASURES[name], dialogue) for dialogue in measured]
+    if name != "Recall":
+        return terms
+    return [
+        Terms(term.numerator, term.denominator + dialogue.evaded, term.n + dialogue.evaded)
+        for term, dialogue in zip(terms, measured, strict=True)
+    ]
 
 
 def _terms(of: _Of, dialogue: Measured) -> Terms:

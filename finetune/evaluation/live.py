@@ -46,9 +46,8 @@ async def read_live(
     patience = config.database.busy_timeout_seconds
     async with await Database.open(file, busy_timeout_seconds=patience) as database:
         for place in await _channels(database, channel):
-            async for scene in database.messages.scenes(place.id):
-                recent = [message for message in scene if message.created_at >= since]
-                found += _transcripts(recent, place, cast, len(found))
+            async for scene in database.messages.scenes(place.id, since=since):
+                found += _transcripts(scene, place, cast, len(found))
     if not found:
         where = f"the channel {channel}" if channel else "the log"
         when = "" if days is None else f" of the last {days} days"
@@ -69,25 +68,18 @@ async def _channels(database: Database, wanted: str | None) -> list[Channel]:
 
 
 @dataclass(slots=True)
-class _Open:
-    """A dialogue that may go on."""
+class LoggedDialogue:
+    """What one character said through one adapter: `said[k]` answers `asked[k]`."""
 
     persona: str
     adapter: str
     asked: list[str] = field(default_factory=list)
-    replies: list[Reply] = field(default_factory=list)
-    name: str = ""
+    said: list[Message] = field(default_factory=list)
 
 
-def _transcripts(
-    scene: Iterable[Message], channel: Channel, cast: Cast, first: int
-) -> Iterator[Transcript]:
-    for number, part in enumerate(_parts(scene), start=first + 1):
-        yield Transcript(_user(part, channel, cast, number), part.adapter, tuple(part.replies))
-
-
-def _parts(scene: Iterable[Message]) -> Iterator[_Open]:
-    current: _Open | None = None
+def dialogues(scene: Iterable[Message]) -> Iterator[LoggedDialogue]:
+    """The dialogues of a scene; see `read_live` for where one ends."""
+    current: LoggedDialogue | None = None
     heard: list[str] = []
     last = None
     for message in scene:
@@ -103,15 +95,24 @@ def _parts(scene: Iterable[Message]) -> Iterator[_Open]:
         if current is None or (current.persona, current.adapter) != key:
             if current is not None:
                 yield current
-            current = _Open(*key, name=message.author_name)
+            current = LoggedDialogue(*key)
         current.asked.append("\n".join(heard))
-        current.replies.append(Reply(message.content, _ending(message)))
+        current.said.append(message)
         heard = []
     if current is not None:
         yield current
 
 
-def _ending(message: Message) -> Ending:
+def _transcripts(
+    scene: Iterable[Message], channel: Channel, cast: Cast, first: int
+) -> Iterator[Transcript]:
+    for number, part in enumerate(dialogues(scene), start=first + 1):
+        replies = tuple(Reply(message.content, ending(message)) for message in part.said)
+        yield Transcript(user_of(part, channel, cast, number), part.adapter, replies)
+
+
+def ending(message: Message) -> Ending:
+    """How a logged reply ended; one that is not complete ended in an error."""
     if message.state != "complete":
         return "error"
     for known in ("stop", "length", "cancelled", "error"):
@@ -120,8 +121,9 @@ def _ending(message: Message) -> Ending:
     return "unknown"
 
 
-def _user(part: _Open, channel: Channel, cast: Cast, number: int) -> ScriptedUser:
-    name, aliases, persona = part.name, [], ""
+def user_of(part: LoggedDialogue, channel: Channel, cast: Cast, number: int) -> ScriptedUser:
+    """Who talked with which character, as a suite would say it; `number` tells dialogues apart."""
+    name, aliases, persona = part.said[0].author_name, [], ""
     try:
         character = cast.get(part.persona)
     except CharacterError:

@@ -128,8 +128,9 @@ class _Player:
                 reply = await self._written(user, lines, (seed + _RETRY_SEED_STEP) % 2**63)
         except (InferenceError, PromptTooLong) as error:
             return Reply("", "error", str(error))
-        if not reply.text and reply.finish_reason != "error":
-            return Reply("", "error", "The model ended its reply before the first word, twice.")
+        if reply.silent:
+            said = "The model ended its reply before the first word, twice."
+            return Reply("", reply.finish_reason, said)
         return reply
 
     async def _written(self, user: ScriptedUser, lines: Sequence[Line], seed: int) -> Reply:

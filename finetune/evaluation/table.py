@@ -8,7 +8,8 @@ from finetune.evaluation.figures import Evaluation, Figure
 
 # Which way is better, where there is one; mean length is to be that of people.
 BETTER = {
-    **dict.fromkeys(("IIR", "FRR", "XTR4", "PCR4", "DupTurn", "Open3", "SR4", "perplexity"), "↓"),
+    **dict.fromkeys(("IIR", "FRR", "XTR4", "PCR4", "DupTurn", "Open3", "SR4"), "↓"),
+    **dict.fromkeys(("perplexity", "recent_perplexity"), "↓"),
     **dict.fromkeys(("Recall", "distinct-2", "ends_by_itself", "relevance"), "↑"),
 }
 MEANING = {
@@ -21,12 +22,13 @@ MEANING = {
     "SR4": "4-grams twice in one reply",
     "Recall": "gives its name when asked",
     "perplexity": "of held-out dialogue",
+    "recent_perplexity": "of the log's newest dialogues",
     "distinct-2": "distinct word pairs",
     "mean_length": "words a reply",
     "ends_by_itself": "not at the length limit",
     "relevance": "similarity to what was said",
 }
-_TWO_PLACES = ("perplexity", "mean_length")
+_TWO_PLACES = ("perplexity", "recent_perplexity", "mean_length")
 
 
 def measures_of(evaluations: Sequence[Evaluation]) -> list[str]:

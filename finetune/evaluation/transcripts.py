@@ -43,6 +43,16 @@ class Reply:
     finish_reason: Ending = "unknown"
     error: str = ""
 
+    @property
+    def silent(self) -> bool:
+        """Whether the model ended before its first word; a mute model repeats nothing."""
+        return self.finish_reason not in ("error", "cancelled") and not self.text.strip()
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing came that could be measured."""
+        return self.finish_reason == "error" or not self.text.strip()
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
@@ -62,8 +72,11 @@ class Transcript:
 
     @property
     def failed(self) -> int:
-        """Replies that were refused or ended in an error; they are measured nowhere."""
-        return sum(reply.finish_reason == "error" for reply in self.replies)
+        """Replies that were refused, ended in an error or before their first word.
+
+        They are measured nowhere, but that silence does not answer a question for the name.
+        """
+        return sum(reply.failed for reply in self.replies)
 
     def row(self) -> dict[str, Any]:
         """As it is saved."""

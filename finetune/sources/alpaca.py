@@ -7,14 +7,8 @@ from pathlib import Path
 from finetune.dataset import Example, Turn
 from finetune.sources.chat_rows import alpaca
 from finetune.sources.json_files import json_rows
+from inference.prompt_format import input_heading
 from inference.types import Message
-
-# What the original templates write above a row's input.
-_INPUT_HEADINGS = {
-    "alpaca": "### Input:",
-    "alpaca_short": "### Input:",
-    "vigogne": "### Entrée:",
-}
 
 
 def read_alpaca(file: Path, prompt_format: str = "") -> list[Example]:
@@ -23,7 +17,7 @@ def read_alpaca(file: Path, prompt_format: str = "") -> list[Example]:
     Raises `InputError` with the line of what is not JSON, or the row (counted from 1) and key of
     what is missing or no text.
     """
-    heading = _INPUT_HEADINGS.get(prompt_format, "")
+    heading = input_heading(prompt_format)
     return [
         Example(
             tuple(

@@ -8,6 +8,7 @@ it.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -78,23 +79,32 @@ async def read_channels(
         )
     patience = config.database.busy_timeout_seconds
     async with await Database.open(file, busy_timeout_seconds=patience) as database:
-        reader = _Reader(database, cast, since, await database.consent.opted_out())
+        withheld = await database.consent.opted_out() | config.bot.blocked_keys
+        reader = _Reader(database, cast, _kept(config, since), withheld)
         if keys is None:
             return await reader.every()
         return await reader.named([f"discord:{key}" if key.isdecimal() else key for key in keys])
 
 
 async def opted_out(config: Config) -> frozenset[str]:
-    """The keys of everybody who opted out; nobody, where there is no database.
+    """The keys of everybody who opted out or is blocked by the configuration.
 
     Raises `DatabaseError`.
     """
     file = config.database_file
     if not file.exists():
-        return frozenset()
+        return config.bot.blocked_keys
     patience = config.database.busy_timeout_seconds
     async with await Database.open(file, busy_timeout_seconds=patience) as database:
-        return await database.consent.opted_out()
+        return await database.consent.opted_out() | config.bot.blocked_keys
+
+
+def _kept(config: Config, since: float | None) -> float | None:
+    """`since`, or from when on messages may be kept, where that is later (Unix seconds)."""
+    oldest = config.privacy.oldest(time.time())
+    if oldest is None or since is None:
+        return since if oldest is None else oldest
+    return max(since, oldest)
 
 
 class _Reader:
@@ -140,6 +150,8 @@ class _Reader:
         # A scene that ended is still worth learning from.
         everything = replace(channel, scene_start=0)
         log = await self._database.messages.history(everything, limit=_EVERYTHING)
+        log = [message for message in log if not message.passing]
+        refused = self._opted_out | await self._blocked(channel)
         votes = await self._database.feedback.votes(channel.id)
         variants: dict[int, list[Variant]] = {}
         for variant in await self._database.feedback.of_channel(channel.id):
@@ -152,7 +164,7 @@ class _Reader:
         found = []
         for scene in (earlier, now):
             entries = (_entry(message, votes, variants) for message in scene)
-            parts, withheld = agreed_parts(entries, self._opted_out)
+            parts, withheld = agreed_parts(entries, refused)
             self._withheld += withheld
             for part in parts:
                 lines = [one for one in part if self._in_time(one[0])]
@@ -168,6 +180,13 @@ class _Reader:
                         )
                     )
         return [dialogue for dialogue in found if dialogue.replies]
+
+    async def _blocked(self, channel: Channel) -> frozenset[str]:
+        """The keys of those who are blocked on the channel's server."""
+        if channel.guild_key is None:
+            return frozenset()
+        blocks = await self._database.blocks.of(channel.guild_key)
+        return frozenset(block.author_key for block in blocks)
 
     def _in_time(self, said: Said) -> bool:
         return self._since is None or said.at is None or said.at >= self._since

@@ -15,9 +15,9 @@ from typing import Any
 from transformers import TrainerCallback
 
 from finetune.errors import InputError
+from finetune.training.marks import MARK, digests
 from inference.adapters import WEIGHTS_FILE
 
-MARK = "training.json"
 FINISHED = "finished"  # the adapter that a phase ended with, for the phases behind it
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 _NEEDED = (WEIGHTS_FILE, "optimizer.pt", "scheduler.pt", "trainer_state.json")
@@ -34,7 +34,7 @@ class Marking(TrainerCallback):
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         draft = folder / f".{MARK}"
-        marked = {**self._identity, "phase": folder.parent.name}
+        marked = {**self._identity, "phase": folder.parent.name, "files": digests(folder)}
         draft.write_text(json.dumps(marked, indent=2), encoding="utf-8")
         draft.replace(folder / MARK)
 

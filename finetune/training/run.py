@@ -49,7 +49,8 @@ class Order:
     """What to learn from, and what becomes of it; one of `channel` and `data_path` is set.
 
     `output_dir` takes the adapter's files instead of the registry. `resume` is a checkpoint's
-    folder or `auto`. `wandb` holds the environment that wandb reads.
+    folder or `auto`. `start_from` is an adapter whose weights the training begins with; what is
+    resumed has begun already. `wandb` holds the environment that wandb reads.
     """
 
     channel: str | None = None
@@ -60,6 +61,7 @@ class Order:
     base_model: str | None = None
     output_dir: Path | None = None
     resume: str | None = None
+    start_from: str | None = None
     promote: bool = True
     wandb: dict[str, str] = field(default_factory=dict)
 
@@ -121,11 +123,12 @@ def _lead(
     """Train in the first process, and write what came of it."""
     registry = AdapterRegistry(config.adapters_dir)
     loaded, made = load_and_cut(config, settings, order, data)
+    start = _start(registry, settings, order, loaded)
     with _staging(registry, name, order) as folder, Progress(f"Training {name}") as progress:
-        trained = _learn(loaded, made, settings, order, scratch, progress)
+        trained = _learn(loaded, made, settings, order, start, scratch, progress)
         save_weights(trained.model, folder, settings.save_dtype)
         _draw(folder, name, trained)
-        card = _describe(folder, loaded, made, settings, order, data, trained)
+        card = _describe(folder, loaded, made, settings, order, data, trained, start)
         if order.output_dir is None:
             return registry.publish(folder, name, promote=order.promote)
         deliver(folder, order.output_dir)
@@ -137,9 +140,10 @@ def _follow(
 ) -> None:
     """Train along in any other process; checkpoints and adapter are the first one's work."""
     loaded, made = load_and_cut(config, settings, order, data)
+    start = _start(AdapterRegistry(config.adapters_dir), settings, order, loaded)
     scratch = order.output_dir / "checkpoints" if order.output_dir else _place(config, name)
     with Progress(name, shown=False) as progress:
-        _learn(loaded, made, settings, order, scratch, progress)
+        _learn(loaded, made, settings, order, start, scratch, progress)
 
 
 def load_and_cut(
@@ -163,11 +167,22 @@ def load_and_cut(
     return loaded, data.cut(encoder_for(loaded, settings), loaded.info)
 
 
+def _start(
+    registry: AdapterRegistry, settings: FinetuneSettings, order: Order, loaded: LoadedModel
+) -> AdapterInfo | None:
+    if order.start_from is None:
+        return None
+    from finetune.training.starting import find_start
+
+    return find_start(registry, order.start_from, loaded, settings)
+
+
 def _learn(
     loaded: LoadedModel,
     made: TrainingSet,
     settings: FinetuneSettings,
     order: Order,
+    start: AdapterInfo | None,
     scratch: Path,
     progress: Progress,
 ) -> Trained:
@@ -189,6 +204,7 @@ def _learn(
             scratch=scratch,
             progress=progress,
             resume=resume,
+            start=start,
         )
     except BaseException:
         kept = newest(scratch)
@@ -205,11 +221,13 @@ def _describe(
     order: Order,
     data: Data,
     trained: Trained,
+    start: AdapterInfo | None,
 ) -> AdapterCard:
     training: dict[str, Any] = {
         **settings.model_dump(),
         "source": data.source,
         "seed": order.seed,
+        "start_from": None if start is None else start.label,
         "prompt_template": loaded.info.prompt_format,
         "base_dtype": loaded.info.dtype,
         "data": made.report,

@@ -31,11 +31,14 @@ from finetune.training.packing import collate, packed_attention, row_of
 from finetune.training.preference import PairTrainer, VoteTrainer
 from finetune.training.replies import ReplyTrainer
 from finetune.training.sharding import check_phases, gather, is_sharded
+from finetune.training.starting import begin_from, described
 from finetune.training.watching import History, Stopping
 from finetune.training.world import check_batch, world_size
 from finetune.training_set import TrainingSet
+from inference.adapters import AdapterInfo
 from inference.model_loading import LoadedModel
 
+_UNCHANGED = "The training changed nothing; raise learning_rate or num_epochs."
 _KTO_LEAST = 2  # replies at once: KTO compares each with another's
 
 
@@ -69,9 +72,11 @@ def learn(
     scratch: Path,
     progress: Progress,
     resume: Path | None = None,
+    start: AdapterInfo | None = None,
 ) -> Trained:
-    """Train a fresh adapter for `loaded` on what `settings.method` uses of `training_set`.
+    """Train an adapter for `loaded` on what `settings.method` uses of `training_set`.
 
+    It begins with fresh weights or with those of `start` (which `starting.find_start` checked).
     `scratch` is a folder that checkpoints go to; `resume` is one of them. Ctrl-C and SIGTERM end
     the step, leave a checkpoint and are then raised. Raises `InputError` for settings and data
     that do not fit together and for a full disk, and `TrainingError` in one sentence when memory
@@ -79,11 +84,11 @@ def learn(
     """
     check_settings(settings, loaded)
     made = material(training_set, encoder_for(loaded, settings), settings, seed)
-    identity = _identity(loaded, settings, made, seed)
+    identity = _identity(loaded, settings, made, seed, start)
     if resume is not None:
         resume = resume.resolve()
         checkpoints.check(resume, identity)
-    return _fit(loaded, made, settings, identity, seed, scratch, progress, resume)
+    return _fit(loaded, made, settings, identity, seed, scratch, progress, resume, start)
 
 
 def encoder_for(loaded: LoadedModel, settings: FinetuneSettings) -> Encoder:
@@ -98,14 +103,22 @@ def encoder_for(loaded: LoadedModel, settings: FinetuneSettings) -> Encoder:
 
 
 def _identity(
-    loaded: LoadedModel, settings: FinetuneSettings, made: Material, seed: int
+    loaded: LoadedModel,
+    settings: FinetuneSettings,
+    made: Material,
+    seed: int,
+    start: AdapterInfo | None,
 ) -> dict[str, Any]:
     """What a checkpoint belongs to; only what changes what is learnt."""
     free = {"save_steps", "save_dtype", "report_to", "gradient_checkpointing"}
     return {
         "base_model": loaded.info.name,
         "base_fingerprint": loaded.info.fingerprint,
-        "settings": {"seed": seed, **settings.model_dump(exclude=free)},
+        "settings": {
+            "seed": seed,
+            **settings.model_dump(exclude=free),
+            "start_from": described(start),
+        },
         "data": made.hash,
     }
 
@@ -119,6 +132,7 @@ def _fit(
     scratch: Path,
     progress: Progress,
     resume: Path | None,
+    start: AdapterInfo | None,
 ) -> Trained:
     history, stopping = History(progress), Stopping()
     callbacks = [history, stopping, checkpoints.Marking(identity)]
@@ -131,6 +145,8 @@ def _fit(
     with explained(settings, scratch), stopping.listening():
         set_seed(seed)
         model = trainable(loaded, settings)
+        if start is not None:  # a checkpoint's own weights come over it when it is resumed
+            begin_from(model, start)
         fresh = weights(model)
         for phase in phases:
             folder = scratch / phase.name
@@ -163,7 +179,7 @@ def _fit(
     if is_sharded():
         gather(model)
     if all(torch.equal(before, after) for before, after in zip(fresh, weights(model), strict=True)):
-        raise TrainingError(EMPTY)
+        raise TrainingError(EMPTY if start is None else _UNCHANGED)
     model.peft_config["default"].base_model_name_or_path = loaded.info.name
     figures = figures_of(made, history, settings, phases[-1].title, seconds, tokens)
     figures["peak_memory_mb"] = memory()

@@ -51,3 +51,5 @@ class EngineStats:
     prefix_bytes: int
     adapters_in_batch_memory: int
     adapter_loads: int
+    resident_bytes: int = 0  # of the worker, in the machine's memory; 0: not known
+    device_bytes: int = 0  # on its CUDA devices

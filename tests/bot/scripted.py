@@ -12,8 +12,9 @@ from bot.stage import Delivery, DeliveryError, ReplyRecord
 from db.channels import Channel
 from db.messages import Message
 from inference.adapters import AdapterRegistry
+from inference.backend import BackendState
 from inference.client import Status
-from inference.types import Chunk, FinishReason, GenerationRequest, ModelInfo
+from inference.types import Chunk, FinishReason, GenerationRequest, ModelInfo, Usage
 
 INFO = ModelInfo(
     name="scripted",
@@ -41,6 +42,7 @@ class Script:
     gate: asyncio.Event | None = None  # waited for before piece `gate_at`
     gate_at: int = 0
     restart_at: int = -1  # the worker dies before this piece
+    usage: Usage | None = None
 
 
 def words(text: str, **more: object) -> Script:
@@ -63,6 +65,9 @@ class ScriptedClient:
         self.writing = 0
         self.start_gate: asyncio.Event | None = None
         self.start_error: Exception | None = None
+        self.shares_devices = False
+        self.model_state: BackendState = "ready"
+        self.rests, self.wakes = 0, 0
         self._cancels: dict[str, asyncio.Event] = {}
 
     async def start(self, on_progress: Callable[[str], None] | None = None) -> None:
@@ -75,12 +80,20 @@ class ScriptedClient:
         for cancelled in self._cancels.values():
             cancelled.set()
 
+    async def rest(self) -> None:
+        self.rests += 1
+        self.model_state = "resting"
+
+    def wake(self) -> None:
+        self.wakes += 1
+        self.model_state = "ready"
+
     def count_tokens(self, text: str) -> int:
         return len(text.split())
 
     def status(self) -> Status:
         return Status(
-            state="ready",
+            state=self.model_state,
             model=INFO.summary,
             backends=1,
             waiting=0,
@@ -123,7 +136,12 @@ class ScriptedClient:
                 if number == script.restart_at:
                     yield Chunk(restart=True)
                 yield Chunk(text=piece)
-            yield Chunk(finish_reason=script.finish, error=script.error, adapter="base")
+            yield Chunk(
+                finish_reason=script.finish,
+                error=script.error,
+                adapter="base",
+                usage=script.usage,
+            )
         finally:
             self.writing -= 1
 

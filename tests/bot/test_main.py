@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -109,6 +110,12 @@ def test_settings_that_cannot_be_used(run: Run, settings: str, said: str) -> Non
 )
 def test_discord_settings_that_cannot_be_used(run: Run, settings: str, said: str) -> None:
     refused(run("discord", settings=settings, token=TOKEN), said)
+
+
+def test_a_port_for_figures_that_is_taken(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused(run("discord", settings=f"[metrics]\nport = {port}\n", token=TOKEN), "metrics.port")
 
 
 def test_no_configuration_file(run: Run) -> None:

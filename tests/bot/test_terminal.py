@@ -22,6 +22,7 @@ from bot.casting import Overrides
 from bot.startup import company
 from bot.terminal import Conversation, TerminalStage, talk
 from config import Config
+from inference.gpu_lease import rehearsal
 from tests.bot.scripted import Script, ScriptedClient, until, words
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ from bot.casting import Overrides
 from bot.terminal import run_terminal
 from tests.bot.scripted import Script, ScriptedClient
 settings = config.load(sys.argv[1])
-logs.configure("INFO")
+logs.configure(settings.log)
 client = ScriptedClient(settings.adapters_dir)
 client.scripts.extend(eval(sys.argv[2]))
 sys.exit(run_terminal(settings, "main", Overrides(), client))
@@ -259,3 +260,22 @@ def test_replies_can_be_changed_line_by_line(tmp_path: Path) -> None:
         "The command is /rewind N.",
     ]
     assert done.returncode == 0
+
+
+async def test_a_question_that_had_to_wait_counts_as_answered_in_the_end(
+    config: Config, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.rehearsing.LOOK_SECONDS", 0.01)
+    client, stage = ScriptedClient(config.adapters_dir), TerminalStage(io.StringIO(), live=False)
+    client.shares_devices = True
+    async with company(config, stage, Overrides(), client) as behind:
+        await behind.load_model()
+        with rehearsal(config.paths.data, patience_seconds=0):
+            await until(lambda: client.rests)
+            taking = asyncio.create_task(
+                Conversation(behind, "main", "Ann").take("hello", live=False)
+            )
+            await until(lambda: stage.failed)
+            assert "is rehearsing; your message waits" in capsys.readouterr().err
+        await taking
+    assert not stage.failed

@@ -88,7 +88,7 @@ async def test_settings_of_the_file(database: Database) -> None:
     assert values == {
         "journal_mode": "wal",
         "foreign_keys": 1,
-        "synchronous": 2,
+        "synchronous": 1,  # commits are flushed together: test_group_sync.py
         "secure_delete": 1,
     }
 

@@ -13,7 +13,14 @@ from db.privacy import Held
 from tests.db.conftest import answer, ask, begin
 
 SECRET = "the-goat-is-called-Balthasar"
-NOTHING_KEPT: dict[str, object] = {"facts": [], "notes": [], "lore": [], "summaries": []}
+NOTHING_KEPT: dict[str, object] = {
+    "logging": {"logged": True, "since": None},
+    "blocked": [],
+    "facts": [],
+    "notes": [],
+    "lore": [],
+    "summaries": [],
+}
 
 
 def bytes_on_disk(file: Path) -> bytes:

@@ -41,6 +41,11 @@ async def all_scenes(database: Database, channel: Channel) -> list[object]:
         ),
         (lambda d, c: d.messages.owed(since=5.0), "messages_owed (created_at>?)"),
         (
+            lambda d, c: d.vectors.nearest(c.id, bytes(384), after=1, before=9, limit=3),
+            "messages_in_place (channel_id=? AND place>? AND place<?)",
+        ),
+        (lambda d, c: d.vectors.due(8), "m USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        (
             lambda d, c: d.messages.owed(c.id, since=5.0),
             "messages_owed_in_channel (channel_id=? AND created_at>?)",
         ),
@@ -98,6 +103,15 @@ async def all_scenes(database: Database, channel: Channel) -> list[object]:
             lambda d, c: d.channels.add_member(c.id, "p", None),
             "messages_in_place (channel_id=?",
         ),
+        (lambda d, c: d.unlogged.reasons(c, "a"), "unlogged USING PRIMARY KEY (scope=? AND key=?)"),
+        (lambda d, c: d.unlogged.let_go(5), "messages_passing (answers=?)"),
+        (lambda d, c: d.unlogged.showed(5), "passed_posts USING INTEGER PRIMARY KEY"),
+        (
+            lambda d, c: d.blocks.remove("g", "a"),
+            "blocks USING PRIMARY KEY (guild_key=? AND author_key=?)",
+        ),
+        (lambda d, c: d.blocks.of("g"), "blocks USING PRIMARY KEY (guild_key=?)"),
+        (lambda d, c: d.blocks.anywhere("a"), "blocks_by_person (author_key=?)"),
         (vote, "votes USING PRIMARY KEY (message_id=? AND voter_key=?"),
         (add_and_choose, "variants_chosen (message_id=?)"),
         (all_scenes, "messages_in_place (channel_id=? AND place>? AND place<?)"),

@@ -38,28 +38,43 @@ def page(evaluations: Sequence[Evaluation], *, title: str, notes: Sequence[str] 
 
     `notes` are sentences about how it came about. Everything that was said is escaped.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = [
         ("Introductions, turn by turn", plots.iir_by_turn(evaluations)),
         ("Repetition of earlier replies", plots.xtr4_distribution(evaluations)),
         ("Length", plots.length_distribution(evaluations)),
     ]
-    return environment.get_template("page.html.jinja").render(
+    return render(
+        "page.html.jinja",
+        evaluations,
         title=title,
         notes=notes,
+        # matplotlib escapes what it is given; it has only names of adapters.
+        plots=[(heading, Markup(svg)) for heading, svg in shown],
+    )
+
+
+def render(
+    template: str, evaluations: Sequence[Evaluation], *folders: Path, **values: object
+) -> str:
+    """`template`, of one of `folders` or of this one, with `values`.
+
+    What `figures.html.jinja` and `transcripts.html.jinja` show of `evaluations` is given besides,
+    and the page's `style`.
+    """
+    environment = Environment(
+        loader=FileSystemLoader([*folders, _HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # our own file
         adapters=[evaluation.adapter for evaluation in evaluations],
         rows=_rows(evaluations),
         counts=[(evaluation.dialogues, evaluation.failed) for evaluation in evaluations],
-        # matplotlib escapes what it is given; it has only names of adapters.
-        plots=[(heading, Markup(svg)) for heading, svg in shown],
         dialogues=_dialogues(evaluations),
+        **values,
     )
 
 
@@ -117,5 +132,5 @@ def _shown(reply: Reply, names: Sequence[str]) -> dict[str, Any]:
     return {
         "pieces": [piece for piece in pieces if piece.text],
         "cut": reply.finish_reason == "length",
-        "error": reply.error,
+        "error": reply.error or ("Nothing was said." if reply.failed else ""),
     }

@@ -14,6 +14,7 @@ READING = [
     "persona show",
     "adapter list",
     "adapter show",
+    "adapter history",
     "settings show",
     "status",
 ]

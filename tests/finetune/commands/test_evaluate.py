@@ -30,7 +30,7 @@ def test_transcripts_are_scored_by_adapter(
     assert main(["evaluate", *arguments, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert list(printed["adapters"]) == ["base", "cured@2"]
-    assert printed["adapters"]["base"]["IIR"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 1}
+    assert printed["adapters"]["base"]["IIR"] == {"value": 1.0, "low": 0.0, "high": 1.0, "n": 1}
     assert printed["adapters"]["cured@2"]["IIR"]["value"] == 0.0
     assert {"value", "low", "high", "n"} == set(printed["adapters"]["base"]["distinct-2"])
     assert "<mark>I&#39;m Mirela.</mark>" in html.read_text(encoding="utf-8")

@@ -219,9 +219,11 @@ def test_a_file_is_learnt_and_published_version_by_version(
     # Whoever may read the card may read the weights: the bot may be another user.
     assert len({file.stat().st_mode for file in published.folder.iterdir()}) == 1
     assert sorted(entry.name for entry in published.folder.parent.iterdir()) == [
+        ".lock",
         "1",
         "2",
         "current",
+        "current.copy",
     ]
 
 

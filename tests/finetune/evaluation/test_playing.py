@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from config import InferenceSettings, ModelSettings, PromptSettings, SamplingSettings
+from finetune.evaluation.figures import evaluate
 from finetune.evaluation.playing import patient, play, reply_seed
 from inference.adapters import AdapterError
 from inference.client import InferenceClient
-from inference.types import Sampling
+from inference.types import Chunk, GenerationRequest, ModelInfo, Sampling
 from tests.conftest import MakeConfig
 from tests.finetune.evaluation.samples import script
 
@@ -74,3 +77,44 @@ def test_seeds_differ_by_dialogue_turn_and_run() -> None:
     assert len(seeds) == 36
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert reply_seed(3, "a", 1) == reply_seed(3, "a", 1)
+
+
+class _Mute:
+    """A client whose model ends every reply before its first word."""
+
+    def __init__(self) -> None:
+        self.adapters = self
+        self.info = ModelInfo(
+            name="mute",
+            context_length=2048,
+            fingerprint="mute",
+            prompt_format="chatml",
+            dtype="float32",
+            device="cpu",
+            message_overhead=4,
+            prompt_overhead=4,
+            tokenizer_json="",
+            summary="",
+        )
+        self.seeds: list[int | None] = []
+
+    def resolve(self, *_: object) -> None:
+        return None
+
+    def count_tokens(self, text: str) -> int:
+        return len(text)
+
+    async def generate(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+        self.seeds.append(request.sampling.seed)
+        yield Chunk(finish_reason="stop")
+
+
+async def test_a_mute_model_fails_at_every_turn_after_a_second_try() -> None:
+    mute: Any = _Mute()
+    [played] = await play(mute, [script()], "base", seed=1, sampling=SHORT, prompt=PromptSettings())
+    assert played.failed == 3
+    assert all(reply.silent and "before the first word" in reply.error for reply in played.replies)
+    assert len(set(mute.seeds)) == 6
+    found = evaluate("base", [played]).figures
+    assert found["IIR"].value is None
+    assert (found["Recall"].value, found["Recall"].n) == (0.0, 1)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
 
-from config import Config, FinetuneSettings
+from config import BotSettings, Config, FinetuneSettings, PrivacySettings
 from db.channels import Channel
 from db.database import Database
 from finetune.dataset import Encoder, Example
 from finetune.errors import InputError
 from finetune.preparing.windows import Windows
-from finetune.sources.channel_log import ChannelLog, read_channel, read_channels
+from finetune.sources.channel_log import ChannelLog, opted_out, read_channel, read_channels
 from inference.model_loading import LoadedModel
 from persona_prompts.cast import SHIPPED, Cast
 from persona_prompts.character import CharacterError
@@ -286,6 +287,58 @@ async def test_a_forgotten_person_is_in_no_later_set(log: Log) -> None:
     [dialogue] = (await log.read()).dialogues
     assert [said.line.text for said in dialogue.said if not said.line.own] == ["Hello!"]
     assert [said.line.text for said in dialogue.said if said.teachable] == ["Ahoy."]
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+async def test_who_is_blocked_is_neither_taught_nor_context(log: Log, everywhere: bool) -> None:
+    await log.exchange("Hello!", "Ahoy.")
+    secret = await log.database.messages.add_user(
+        log.channel.id,
+        author_key="discord:500",
+        author_name="Bo",
+        content="I hide a lamp.",
+        created_at=1.0,
+        owed=True,
+    )
+    await log.answer(secret.id, "A lamp?")
+    await log.exchange("I see.", "You do.")
+    config = log.config
+    if everywhere:
+        config = config.model_copy(update={"bot": BotSettings(blocked=[500])})
+    else:
+        await log.database.blocks.add("discord:1", "discord:500")
+        await log.database.blocks.add("discord:2", "terminal:Ann")  # of another server
+    read = await read_channel(config, CAST, log.channel.key)
+    said = [[said.line.text for said in dialogue.said] for dialogue in read.dialogues]
+    assert said == [["Hello!", "Ahoy."], ["I see.", "You do."]]
+    assert await opted_out(config) == ({"discord:500"} if everywhere else frozenset())
+
+
+async def test_what_is_not_logged_is_not_learnt_while_it_waits(log: Log) -> None:
+    await log.exchange("Hello!", "Ahoy.")
+    async with log.database.transaction():
+        question = await log.ask("I hide a lamp.", author="Bo")
+        await log.database.unlogged.mark(question)
+    await log.answer(question, "A lamp?")
+    [dialogue] = (await log.read()).dialogues
+    assert [said.line.text for said in dialogue.said] == ["Hello!", "Ahoy."]
+
+
+async def test_what_is_too_old_to_be_kept_is_not_learnt(log: Log) -> None:
+    await log.exchange("Hello!", "Ahoy.")  # asked in 1970, answered now
+    config = log.config.model_copy(update={"privacy": PrivacySettings(keep_days=30)})
+    asked = await log.database.messages.add_user(
+        log.channel.id,
+        author_key="terminal:Ann",
+        author_name="Ann",
+        content="I see.",
+        created_at=time.time(),
+        owed=True,
+    )
+    await log.answer(asked.id, "You do.")
+    [dialogue] = (await read_channel(config, CAST, log.channel.key)).dialogues
+    assert "Hello!" not in [said.line.text for said in dialogue.said]
+    assert [said.line.text for said in dialogue.said][-2:] == ["I see.", "You do."]
 
 
 async def test_votes_and_variants_come_along(log: Log) -> None:

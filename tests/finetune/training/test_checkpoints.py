@@ -16,6 +16,7 @@ import pytest
 
 from finetune.errors import InputError
 from finetune.training import checkpoints
+from finetune.training.marks import MARK
 from finetune.training.replies import ReplyTrainer
 from finetune.training.trainer import Trained
 from inference.model_loading import LoadedModel
@@ -111,7 +112,7 @@ def test_a_checkpoint_without_the_phases_before_it_is_one_sentence(
     interrupted(teach, monkeypatch, at=2, **options)
     checkpoint = checkpoints.newest(tmp_path / "scratch")
     assert checkpoint is not None
-    mark = checkpoint / checkpoints.MARK
+    mark = checkpoint / MARK
     values = json.loads(mark.read_text())
     assert values["phase"] == "1-replies"
     mark.write_text(json.dumps({**values, "phase": "2-pairs"}))
@@ -134,8 +135,8 @@ def test_what_does_not_belong_together_is_one_sentence(
         teach(resume=checkpoint, **{**LONG, "cutoff_len": 1024}, made=_other_data())
 
     def marked(**changes: object) -> None:
-        values = json.loads((checkpoint / checkpoints.MARK).read_text())
-        (checkpoint / checkpoints.MARK).write_text(json.dumps({**values, **changes}))
+        values = json.loads((checkpoint / MARK).read_text())
+        (checkpoint / MARK).write_text(json.dumps({**values, **changes}))
 
     marked(base_fingerprint="another", base_model="Llama-2-7b")
     with pytest.raises(InputError, match=r"another base model \(Llama-2-7b\), not tiny"):
@@ -163,7 +164,7 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
         folder = tmp_path / "1-replies" / f"checkpoint-{step}"
         folder.mkdir(parents=True)
         if step < 100:
-            (folder / checkpoints.MARK).write_text("{}")
+            (folder / MARK).write_text("{}")
     newest = checkpoints.newest(tmp_path)
     assert newest is not None
     assert newest.name == "checkpoint-20"

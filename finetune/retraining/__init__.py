@@ -1,0 +1,1 @@
+"""Retraining that runs itself: prepare, train, evaluate, judge, promote or reject, report."""
