@@ -5,7 +5,7 @@ from __future__ import annotations
 from config import BotSettings
 from db.database import Database
 
-BLOCKED = "You are blocked here, so that I cannot do that; `/privacy` still works for you."
+BLOCKED = "You are blocked here, so I cannot do that; `/privacy` still works for you."
 
 
 class Blocking:

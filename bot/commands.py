@@ -38,6 +38,7 @@ from inference.adapters import (
     check_prompt_format,
 )
 from inference.client import Status
+from inference.engine.interface import EngineStats
 from inference.types import ModelInfo, parse_sampling, sampling_range
 from persona_prompts.character import Character
 
@@ -246,6 +247,7 @@ class Commands:
             f"speed: {status.tokens_per_second:.1f} tokens/s; prompt found in the cache:"
             f" {status.prefix_hit_share:.0%}; workers: {status.backends}; restarts:"
             f" {status.restarts}",
+            *_workers(status.engines),
             f"here: {persona} through {adapter},"
             f" {MODES[self._casting.mode(channel)]}; {remembered} messages remembered",
             self._turns.rates.line(),
@@ -329,6 +331,17 @@ class Commands:
     def _default_meaning(self, versions: list[AdapterInfo]) -> str:
         promoted = [info for info in versions if info.name == DEFAULT and info.promoted]
         return f"stands for {promoted[0].label}" if promoted else "no adapter is promoted to it yet"
+
+
+def _workers(engines: tuple[EngineStats, ...]) -> list[str]:
+    """What the model's processes hold; nothing where they do not say."""
+    if not engines:
+        return []
+    resident = sum(engine.resident_bytes for engine in engines) >> 20
+    device = sum(engine.device_bytes for engine in engines) >> 20
+    adapters = sum(engine.adapters_in_batch_memory for engine in engines)
+    on_device = f" and {device} MiB on the GPU" if device else ""
+    return [f"memory: {resident} MiB{on_device}; adapters loaded: {adapters}"]
 
 
 def _matches(typed: str, *names: str) -> bool:

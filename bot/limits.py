@@ -81,6 +81,7 @@ class Limits:
 def _sentence(seconds: float, window: float, most: int) -> str:
     wait = max(1, math.ceil(seconds))
     again = f"{wait} seconds" if wait < 2 * MINUTE else f"{math.ceil(wait / MINUTE)} minutes"
+    again = "a second" if wait == 1 else again
     while_ = "minute" if window == MINUTE else "hour"
     return (
         f"You have had {most} {'reply' if most == 1 else 'replies'} within the {while_}, and others"

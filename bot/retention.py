@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
 
+from bot.privacy_commands import TERMINAL_HISTORY
 from bot.turn import Turns
 from config import Config
 from db.database import Database, DatabaseError
@@ -63,6 +68,7 @@ class Retention:
         oldest = self._config.privacy.oldest(self._clock())
         if oldest is None:
             return 0
+        await asyncio.to_thread(_forget_typed, self._config.paths.data / TERMINAL_HISTORY, oldest)
         count = await self._database.retention.forget_before(oldest)
         if count:
             self._turns.memory.forget()  # prompts hold what was said
@@ -99,3 +105,31 @@ class Retention:
             log.warning("%s: %s", else_, error)
         except Exception:
             log.exception("%s.", else_)
+
+
+def _forget_typed(file: Path, moment: float) -> None:
+    """Take what was typed at the terminal before `moment` out of the file for its arrow keys.
+
+    As prompt_toolkit writes it: a line `# time`, then the typed lines, each behind a `+`.
+    """
+    try:
+        entries = re.split(rb"(?m)^(?=# )", file.read_bytes())
+        kept = [entry for entry in entries if _typed_at(entry) >= moment]
+        if len(kept) < len(entries):
+            staging = file.with_name(f"{file.name}.new")
+            staging.write_bytes(b"".join(kept))
+            staging.replace(file)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("Old lines stay in %s: %s", file, error.strerror or error)
+
+
+def _typed_at(entry: bytes) -> float:
+    """When an entry was typed, in Unix seconds; long ago, if it does not say."""
+    if not entry.strip():
+        return math.inf
+    try:
+        return datetime.fromisoformat(entry[2:].split(b"\n", 1)[0].decode()).timestamp()
+    except ValueError:
+        return 0.0

@@ -23,8 +23,9 @@ class FinetuneSettings(Section):
     num_epochs: float = Field(
         0.0,
         ge=0,
-        description="How often training goes through the whole set. 0 chooses: three times, and a"
-        " small set more often, until there were enough steps to learn anything.",
+        description="How often training goes through the whole set. 0 chooses: once through a large"
+        " one, up to three times through a smaller one, and a tiny one more often, until there"
+        " were enough steps to learn anything.",
     )
     learning_rate: float = Field(
         1e-3,
@@ -33,7 +34,7 @@ class FinetuneSettings(Section):
         " falls to zero at the end. Lower it if the loss jumps about or the model babbles.",
     )
     batch_size: int = Field(
-        1,
+        4,
         ge=1,
         description="Examples that one step learns from. More give calmer and fewer steps.",
     )
@@ -189,7 +190,7 @@ class PrepareSettings(Section):
         0.1, ge=0, lt=1, description="Share of the channels held out to check the training."
     )
     name_drills: float = Field(
-        0.1,
+        1.0,
         ge=0,
         le=1,
         description="Share of the training examples into which a turn is put that asks for the"

@@ -115,6 +115,8 @@ class Embedder:
             env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
             start_new_session=True,  # Ctrl-C is for the bot, which ends it in its turn
         )
+        if self._closed:  # while it was started, so that nobody could end it
+            raise EmbeddingError("they were closed")
         async with asyncio.timeout(_START_SECONDS):
             about = await _line(process)
         if about != {"dimensions": DIMENSIONS}:

@@ -72,7 +72,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_files_of_the_retraining_lie_beside_the_configuration(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text('[retrain]\nsuite = "probes.jsonl"\nreplay = "old.jsonl"\n')
-    assert config.load(file).retrain.suite == "probes.jsonl"  # one of the shipped, or said to be missing
+    assert config.load(file).retrain.suite == "probes.jsonl"  # which may be a shipped one
     (tmp_path / "probes.jsonl").touch()
     retrain = config.load(file).retrain
     assert retrain.suite == str(tmp_path / "probes.jsonl")

@@ -25,6 +25,8 @@ THEME = gr.themes.Default(
 _STORAGE_KEY = "troupe"
 # What it hides lies in the browser of whoever it concerns; a fixed one outlives restarts.
 _STORAGE_SECRET = "troupe"
+# Gradio keeps what each of them was shown, also after it is closed; past these the oldest goes.
+_MOST_SESSIONS = 1000
 _WELCOME_ALL = (
     "This page is open to everybody who has its address. What you say here is kept on the machine"
     " that runs it; `/privacy show` says what, `/privacy forget me` deletes it."
@@ -82,6 +84,7 @@ def build(house: House) -> gr.Blocks:
         model.input(told(change_model), [token, chat.name, model], filled, **HIDDEN)
     # Replies wait in the queue of the model, which is fair; Gradio's would let one run at a time.
     page.queue(default_concurrency_limit=None, api_open=False)
+    page.state_session_capacity = _MOST_SESSIONS
     return page
 
 

@@ -81,6 +81,8 @@ def run_web(
     """
     # Before Gradio is imported, which reads it and would else report home.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # After every event it would sum up the last ten thousand, which nobody looks at here.
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
     if importlib.util.find_spec("gradio") is None:
         raise StartupError(_INSTALL)
     with listening(options) as listener:

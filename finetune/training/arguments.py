@@ -15,8 +15,10 @@ from inference.model_loading import LoadedModel
 
 _WARMUP_SHARE = 0.1
 _CHECKPOINTS = 2  # that are kept: the newest may be half-written when the machine fails
-# With num_epochs = 0: at least so many times through the set and so many steps, at most so often.
-_EPOCHS, _STEPS, _MOST_EPOCHS = 3, 24, 10
+# With num_epochs = 0: so many steps are enough, unless that takes more than so many epochs; but a
+# tiny set is gone through until there were at least so many steps, at most so often.
+_ENOUGH_STEPS, _EPOCHS = 60, 3
+_FEWEST_STEPS, _MOST_EPOCHS = 24, 20
 
 
 def epochs_for(settings: FinetuneSettings, examples: int) -> float:
@@ -24,7 +26,8 @@ def epochs_for(settings: FinetuneSettings, examples: int) -> float:
     if settings.num_epochs:
         return settings.num_epochs
     steps_per_epoch = math.ceil(examples / settings.batch_size)
-    return min(max(_EPOCHS, math.ceil(_STEPS / steps_per_epoch)), _MOST_EPOCHS)
+    enough = min(math.ceil(_ENOUGH_STEPS / steps_per_epoch), _EPOCHS)
+    return min(max(math.ceil(_FEWEST_STEPS / steps_per_epoch), enough), _MOST_EPOCHS)
 
 
 def common(

@@ -21,7 +21,7 @@ Ngram = tuple[str, ...]
 _IDEOGRAM = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _WORD = regex.compile(
     rf"[{_IDEOGRAM}]|(?:(?![{_IDEOGRAM}])[\p{{L}}\p{{M}}\p{{N}}])++"
-    rf"(?:'(?:(?![{_IDEOGRAM}])[\p{{L}}\p{{N}}])++)*+"
+    rf"(?:'(?:(?![{_IDEOGRAM}])[\p{{L}}\p{{M}}\p{{N}}])++)*+"
 )
 _HAN = regex.compile(rf"[{_IDEOGRAM}]")
 _HANGUL = regex.compile(r"\p{Hangul}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from bot.command_lines import run_line
 from bot.errors import CommandError
 from inference.adapters import AdapterError
+from inference.engine.interface import EngineStats
 from persona_prompts.character import CharacterError
 from tests.bot.conftest import GENERAL, MARKET, Scene
 from tests.bot.scripted import INFO, words
@@ -143,6 +145,20 @@ async def test_status(scene: Scene) -> None:
     shown = await said(scene, "/status")
     assert "scripted model — ready" in shown
     assert "2 messages remembered" in shown
+
+
+async def test_status_tells_the_memory_and_the_adapters_of_all_workers(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "memory:" not in await said(scene, "/status")  # the scripted model does not say
+    engine = EngineStats(0, 0, 0, 0, 0.0, 0, 0, 0, 2, 0, resident_bytes=300 << 20)
+    other = replace(engine, adapters_in_batch_memory=1, device_bytes=2 << 30)
+    status = scene.client.status()
+    monkeypatch.setattr(scene.client, "status", lambda: replace(status, engines=(engine,)))
+    assert "\nmemory: 300 MiB; adapters loaded: 2\n" in await said(scene, "/status")
+    monkeypatch.setattr(scene.client, "status", lambda: replace(status, engines=(engine, other)))
+    shown = await said(scene, "/status")
+    assert "\nmemory: 600 MiB and 2048 MiB on the GPU; adapters loaded: 3\n" in shown
 
 
 async def test_status_tells_the_place_in_the_queue(scene: Scene) -> None:

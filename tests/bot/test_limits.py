@@ -49,6 +49,16 @@ def test_a_window_slides() -> None:
     assert not granted(counted)
 
 
+def test_the_last_second_is_one() -> None:
+    clock = Clock()
+    counted = limits(clock, minute=1)
+    counted.take(ANN)
+    clock.now += 59.5
+    refusal = counted.take(ANN)
+    assert refusal is not None
+    assert "another for you in a second." in refusal.sentence
+
+
 def test_people_do_not_share_their_replies() -> None:
     counted = limits(Clock(), minute=1)
     assert granted(counted, ANN)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from bot.privacy_commands import TERMINAL_HISTORY
 from bot.retention import Retention
 from bot.startup import StartupError
 from bot.typed_lines import TypedLines
@@ -51,6 +52,25 @@ async def test_what_is_older_than_the_setting_goes_out_of_memory_and_prompts(
         assert await retention_in(31, scene).delete_old() == 1
         assert await kept(scene) == []
     assert "1 messages from more than 30 days ago are deleted." in caplog.text
+
+
+async def test_lines_typed_at_the_terminal_grow_old_too(
+    make_config: Callable[..., Config],
+) -> None:
+    config = make_config(privacy=PrivacySettings(keep_days=30))
+    file = config.paths.data / TERMINAL_HISTORY
+    async with scene_in(config) as scene:
+        await retention_in(0, scene).delete_old()  # there is no such file, and none is made
+        assert not file.exists()
+        typed = TypedLines(str(file))
+        typed.append_string("new\n# not a time")
+        new = file.read_text(encoding="utf-8")
+        file.write_text(f"\n# 2001-01-01 10:00:00.5\n+an old secret\n+more{new}", encoding="utf-8")
+        await retention_in(29, scene).delete_old()
+        assert "secret" not in file.read_text(encoding="utf-8")
+        assert list(TypedLines(str(file)).load_history_strings()) == ["new\n# not a time"]
+        await retention_in(31, scene).delete_old()
+        assert list(TypedLines(str(file)).load_history_strings()) == []
 
 
 async def test_for_ever_is_the_default(scene: Scene) -> None:

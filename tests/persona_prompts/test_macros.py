@@ -133,7 +133,7 @@ def test_nothing_breaks_it(pieces: list[str]) -> None:
 def test_no_text_takes_long(make: Callable[[], str]) -> None:
     begun = time.process_time()
     fill(make(), VALUES)
-    assert time.process_time() - begun < 0.5
+    assert time.process_time() - begun < 3  # what backtracks takes minutes
 
 
 def test_macros_nest_only_so_far() -> None:

@@ -62,6 +62,20 @@ async def test_a_long_reply_is_split_between_words(town: Town) -> None:
         await town.reply_to(again)
 
 
+async def test_one_character_more_than_a_post_takes_makes_a_second_one(town: Town) -> None:
+    text = f"{'one ' * 500}t"
+    assert len(text) == 2001
+    async with town.bot() as running:
+        running.client.scripts.append(Script([text]))
+        await town.reply_to(await town.ask("hi"))
+        await running.settled()
+        posts = [post.content for post in town.general.by(town.server.bot_user)]
+        assert len(posts) == 2
+        assert max(map(len, posts)) <= 2000
+        assert " ".join(posts).split() == text.split()
+        assert (await running.remembered(town.general))[-1] == ("character", text)
+
+
 async def test_a_reply_is_stored_before_it_is_shown(town: Town) -> None:
     stored: list[str] = []
     async with town.bot() as running:

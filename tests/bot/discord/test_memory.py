@@ -28,6 +28,7 @@ async def test_facts_are_anybody_s_and_changed_by_who_said_them(town: Town) -> N
         assert "fact: 1." in await told(town.alice, town.general, "memory why")
         assert "no facts" in await told(town.alice, town.alice.dm(), "memory list")
         assert "📌" in await told(town.admin, town.general, "memory pin", {"number": 1})
+        assert "📌" not in await told(town.admin, town.general, "memory unpin", {"number": 1})
         corrected = {"number": 1, "text": "The mill burned down."}
         await told(town.admin, town.general, "memory correct", corrected)
         assert "'s word" in await told(town.alice, town.general, "memory forget", {"number": 1})

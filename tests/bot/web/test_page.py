@@ -151,6 +151,7 @@ async def test_a_single_prompt_in_a_template(ann: Visitor, client: ScriptedClien
     await ann.tab("Instruct")
     await ann.press("Submit")
     assert "Write an instruction first." in await ann.warned()
+    await ann.page.wait_for_function("() => !document.querySelector('#note')?.innerText.trim()")
     await ann.page.locator("#instruction textarea").fill("Tell me about alpacas.")
     await ann.choose("template", "alpaca")
     await ann.press("Submit")
@@ -159,6 +160,21 @@ async def test_a_single_prompt_in_a_template(ann: Visitor, client: ScriptedClien
     [request] = client.requests
     assert request.prompt_format == "alpaca"
     assert request.messages[0].content == "Tell me about alpacas."
+
+
+async def test_a_single_prompt_is_stopped(ann: Visitor, client: ScriptedClient) -> None:
+    client.scripts = deque([words("Soft and woolly.", gate=asyncio.Event(), gate_at=1)])
+    await ann.tab("Instruct")
+    await ann.page.locator("#instruction textarea").fill("Tell me about alpacas.")
+    await ann.press("Submit")
+    await ann.page.locator("#note").get_by_text("Writing …").wait_for()
+    async with asyncio.timeout(30):
+        while not client.writing:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        await ann.press("Stop")
+        while client.writing:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await ann.page.locator("#note").get_by_text("Stopped.").wait_for()
 
 
 async def test_it_fits_on_a_phone(browser: Browser, address: str) -> None:

@@ -191,7 +191,7 @@ def test_a_file_is_learnt_and_published_version_by_version(
     assert done.returncode == 0, done.stderr
     first = json.loads(done.stdout)
     assert (first["name"], first["version"]) == ("gr-e-co", 1)
-    assert first["figures"]["steps"] == len(ROWS)
+    assert first["figures"]["steps"] == len(ROWS) / first["training"]["batch_size"]
     assert "warn" not in done.stderr.lower()
 
     done = place.train(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from finetune.preparing.preferences import (
@@ -102,6 +102,7 @@ def test_votes() -> None:
 
 
 @given(st.text() | st.from_regex(r"[İIıßΣσς’'A-Za-z中가 .]{0,30}", fullmatch=True))
+@example("0‘İ0")
 def test_words_are_found_where_they_stand(text: str) -> None:
     tokens = words(text)
     spans = word_spans(text, tokens)

@@ -42,10 +42,12 @@ def log_likelihood(trained: Any, loaded: LoadedModel, question: str, reply: str)
 
 
 def test_a_small_set_is_gone_through_more_often() -> None:
-    settings = FinetuneSettings()
-    assert epochs_for(settings, examples=1000) == 3
-    assert epochs_for(settings, examples=5) == 5
-    assert epochs_for(settings, examples=1) == 10
+    settings = FinetuneSettings(batch_size=4)
+    assert epochs_for(settings, examples=400) == 1
+    assert epochs_for(settings, examples=160) == 2
+    assert epochs_for(settings, examples=40) == 3
+    assert epochs_for(settings, examples=8) == 12
+    assert epochs_for(settings, examples=1) == 20
     assert epochs_for(FinetuneSettings(num_epochs=0.5), examples=5) == 0.5
 
 

@@ -71,7 +71,7 @@ def test_patterns_that_are_none_or_cost_too_much_are_not_even_compiled(pattern: 
     begun = time.process_time()
     with pytest.raises(BadPattern):
         found(pattern, "a" * 1000, use_regex=True)
-    assert time.process_time() - begun < 0.2
+    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_patterns_that_run_away_are_stopped(pattern: str) -> None:
     begun = time.process_time()
     with contextlib.suppress(OutOfTime):
         assert not found(pattern, text, use_regex=True)
-    assert time.process_time() - begun < 0.3
+    assert time.process_time() - begun < 1
 
 
 def test_many_slow_patterns_share_one_time() -> None:
