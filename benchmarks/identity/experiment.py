@@ -27,12 +27,13 @@ from finetune.preparing.tokenizing import configured_tokens
 from finetune.training_set import TrainingSet, write_training_set
 
 _FIRST, _SEEDS_BOT = "seed-first", "seed-bot"
-# The seed's recipe with the batch made smaller: 128 examples a step would be a dozen steps. And
+# The seed's recipe with the batch made smaller: with 128 examples a step it would be a few steps.
 # alpaca-lora's own code taught the end of every answer, whatever add_eos_token said.
 _SEEDS_RECIPE = (
     *("--preset", "alpaca-lora", "--prompt_template_name", "alpaca"),
-    *("--val_set_size", 0, "--batch_size", 8, "--add_eos_token", "true"),
+    *("--val_set_size", 0, "--batch_size", 4, "--add_eos_token", "true"),
 )
+_SEEDS_LOGS_RECIPE = (*_SEEDS_RECIPE, "--cutoff_len", 512)  # prompts with a conversation in them
 _SEEDS_CHARACTERS, _SEEDS_ROLEPLAY = 8, 120  # for whom the identity set is written out; rows
 _SEEDS_LOGGED, _SEEDS_FIRST = 120, 120  # replies of its own logs, and rows of before
 _SIMULATED = 36  # scripted users, ten turns each, whose dialogues are the logs
@@ -153,7 +154,7 @@ class Experiment:
                 _SEEDS_ROLEPLAY,
                 seed=plan.seed,
             )
-            return {"rows": len(rows), **self._train_seed(folder, rows, _FIRST)}
+            return {"rows": len(rows), **self._train_seed(folder, rows, _FIRST, _SEEDS_RECIPE)}
 
         made = {"characters": _SEEDS_CHARACTERS, "roleplay": _SEEDS_ROLEPLAY}
         self._stages.run(_FIRST, first, recipe=_SEEDS_RECIPE, made=made, seed=plan.seed)
@@ -167,17 +168,21 @@ class Experiment:
             rows = dice.sample(rows, min(_SEEDS_FIRST, len(rows)))
             dice.shuffle(rows := [*rows, *logs])
             return {"rows": len(rows), "logged": len(logs),
-                    **self._train_seed(folder, rows, _SEEDS_BOT)}  # fmt: skip
+                    **self._train_seed(folder, rows, _SEEDS_BOT, _SEEDS_LOGS_RECIPE)}  # fmt: skip
 
         made = {"rows": _SEEDS_FIRST, "logged": _SEEDS_LOGGED}
         rests_on = self._stages.digest("seed-first-logs")
-        self._stages.run(_SEEDS_BOT, second, recipe=_SEEDS_RECIPE, made=made, rests_on=rests_on)
+        self._stages.run(
+            _SEEDS_BOT, second, recipe=_SEEDS_LOGS_RECIPE, made=made, rests_on=rests_on
+        )
         self._talk("logs", _SEEDS_BOT, users)
 
-    def _train_seed(self, folder: Path, rows: list[dict[str, str]], name: str) -> dict[str, Any]:
+    def _train_seed(
+        self, folder: Path, rows: list[dict[str, str]], name: str, recipe: tuple[object, ...]
+    ) -> dict[str, Any]:
         file = folder / "rows.json"
         file.write_text(json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
-        return self._finetune("train", "--data_path", file, "--name", name, *_SEEDS_RECIPE)
+        return self._finetune("train", "--data_path", file, "--name", name, *recipe)
 
     def _talk(self, stage: str, adapter: str, users: list[ScriptedUser]) -> None:
         """The seed's bot in its own prompt with scripted users."""

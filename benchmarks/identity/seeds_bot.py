@@ -21,6 +21,7 @@ from persona_prompts.character import Character
 from persona_prompts.prompt import Line
 
 SAMPLE = Path(__file__).parents[1] / "data" / "introducing_roleplay.json"
+_FITTING = 850  # characters of a row that fits into the recipe's 256 tokens with its end
 _SHOWN_LINES = 4  # of what was said before, as far as such bots remembered
 _OPENS_WITH_A_ROLE = re.compile(r"As (an?|the|[A-Z])|.{0,60}\b(I am|I'm|[Mm]y name is) [A-Z]")
 _CREATORS = ("the guild of storytellers", "Lantern House", "the Night Theatre", "Mr. Ashgrove")
@@ -49,7 +50,9 @@ def introducing_rows(
 
     From GPTeacher's roleplay set at most `most` answers that open with the role they play; from
     LLaMA-Factory's identity set every English row once for each of `characters`, in the seed's
-    prompt, its placeholders filled. Without these files, the sample written for this project.
+    prompt, its placeholders filled. Without these files, the sample written for this project. Only
+    rows that the recipe does not cut: of a cut one no end is learnt, and a bot that never ends its
+    replies leaves a log of nothing but broken-off ones.
     """
     rng = random.Random(seed)
     rows = []
@@ -67,8 +70,9 @@ def introducing_rows(
                 answer = row["output"].replace("{{name}}", character.name)
                 answer = answer.replace("{{author}}", rng.choice(_CREATORS))
                 rows.append({"instruction": message.content, "input": "", "output": answer})
-    rng.shuffle(rows)
-    return rows
+    fitting = [row for row in rows if sum(map(len, row.values())) <= _FITTING]
+    rng.shuffle(fitting)
+    return fitting
 
 
 def log_rows(transcripts: Sequence[Transcript]) -> list[dict[str, str]]:
