@@ -84,26 +84,29 @@ class ChatTab:
 
     def _wire(self) -> None:
         who = [self._token, self._name]
-        gr.on(
+        said = gr.on(
             [self._box.submit, self._send.click],
             told(self._say),
             [*who, self._box, *self._form.inputs],
             [self._box, self._chat],
             **HIDDEN,
         )
-        self._again.click(
+        again = self._again.click(
             told(self._regenerate), [*who, *self._form.inputs], [self._chat], **HIDDEN
         )
+        # The end of a reply comes once more when its event is over; it must not cover a new scene.
+        anew = {"cancels": [said, again], **HIDDEN}
         self._stop.click(told(self._end), who, None, **HIDDEN)
         self._back.click(told(self._swipe_back), who, [self._chat], **HIDDEN)
         self._on.click(told(self._swipe_on), who, [self._chat], **HIDDEN)
         self._undo.click(told(self._take_back), who, [self._chat], **HIDDEN)
-        self._over.click(told(self._start_over), who, [self._chat], **HIDDEN)
+        self._over.click(told(self._start_over), who, [self._chat], **anew)
         self._persona.input(
-            told(self._set_persona), [*who, self._persona], [self._chat, self._adapter], **HIDDEN
+            told(self._set_persona), [*who, self._persona], [self._chat, self._adapter], **anew
         )
         self._adapter.input(told(self._set_adapter), [*who, self._adapter], None, **HIDDEN)
-        self._chat.like(told(self._vote), [self._token], None, **HIDDEN)
+        # A change of mind comes while the first vote is under way, and would else be dropped.
+        self._chat.like(told(self._vote), [self._token], None, trigger_mode="multiple", **HIDDEN)
 
     async def follow(self, token: object) -> Views:
         """What is still being written when a browser comes back."""

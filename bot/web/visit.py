@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bot.answers import Answer
 from bot.command_lines import is_command, run_line
@@ -48,6 +48,7 @@ class House:
     stage: WebStage
     models: Models
     public: bool = False
+    stage_door: asyncio.Lock = field(default_factory=asyncio.Lock)  # one enters at a time
 
     def visit(self, token: object) -> Visit:
         """The visit of a browser that remembers `token`; another one if that is no token."""
@@ -241,8 +242,11 @@ class WebChannel:
 
     async def set_persona(self, persona: str, user_name: str) -> None:
         """Another character takes the stage here, with an empty scene and its greeting."""
-        answer = await self._behind.commands.persona_set(self.place, persona)
-        await self._enter(answer, user_name)
+        async with self._house.stage_door:  # Gradio tells of one choice twice, now and then
+            if persona == self._behind.casting.own(await self.channel()):
+                return
+            answer = await self._behind.commands.persona_set(self.place, persona)
+            await self._enter(answer, user_name)
 
     async def start_over(self, user_name: str) -> None:
         """Begin a new scene with the same character."""

@@ -18,7 +18,7 @@ _CHECKPOINTS = 2  # that are kept: the newest may be half-written when the machi
 # With num_epochs = 0: so many steps are enough, unless that takes more than so many epochs; but a
 # tiny set is gone through until there were at least so many steps, at most so often.
 _ENOUGH_STEPS, _EPOCHS = 60, 3
-_FEWEST_STEPS, _MOST_EPOCHS = 24, 20
+_FEWEST_STEPS, _MOST_EPOCHS = 30, 15
 
 
 def epochs_for(settings: FinetuneSettings, examples: int) -> float:

@@ -7,7 +7,7 @@ import time
 from db.channels import ChannelKind
 from db.database import Database
 
-MARKER = "by the brass moon"
+MARKER = "the brass moon"
 
 TURNS = (
     ("What do you sell?", "Storms in bottles, maps with opinions and clocks that run backwards"),
@@ -37,7 +37,7 @@ TURNS = (
 
 
 def reply(text: str) -> str:
-    return f"{text}, {MARKER}."
+    return f"{text}, by {MARKER}."
 
 
 async def log_turns(

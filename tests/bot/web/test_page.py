@@ -97,6 +97,7 @@ async def test_a_thumb_is_a_vote(ann: Visitor, house: House) -> None:
     await ann.sees("You said: Hello!")
     database = house.behind.database
     [channel] = [c for c in await database.channels.all() if c.key.count(":") == 1]
+    await house.behind.turns.idle(channel)  # seen is not yet remembered
     for name, expected in (("Like", (1, 0)), ("Dislike", (0, 1))):
         await ann.page.locator("#chat").get_by_role("button", name=name, exact=True).last.click()
         async with asyncio.timeout(30):

@@ -156,6 +156,14 @@ async def test_another_character_enters_with_an_empty_scene(
     assert "My name is Ann." not in str(client.requests[-1].messages)
 
 
+async def test_one_choice_that_is_told_twice_is_one_entrance(visit: Visit) -> None:
+    again = visit.house.visit(visit.token)
+    await asyncio.gather(
+        visit.chat.set_persona("maud", "Ann"), again.chat.set_persona("maud", "Ann")
+    )
+    assert [line.name for line in await visit.chat.shown()] == ["Maud Pellew"]
+
+
 async def test_starting_over_greets_again(visit: Visit) -> None:
     before = [line.text for line in await visit.chat.shown()]
     await say(visit, "Hello!")

@@ -185,7 +185,8 @@ def test_continuing_from_the_champion_learns_what_is_new_since_it(tmp_path: Path
     second = go(config, stand)
     assert [lesson.start_from for lesson in stand.trained] == [CHAMPION, CHALLENGER]
     assert second.settings["learn_since"] == first.settings["newest_at"]
-    before, after = (_replies(text) for text in stand.taught)
+    # Without the drills, whose answers are few.
+    before, after = ({r for r in _replies(t) if "brass moon" in r} for t in stand.taught)
     assert before
     assert after
     assert before.isdisjoint(after)

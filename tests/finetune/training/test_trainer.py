@@ -46,8 +46,8 @@ def test_a_small_set_is_gone_through_more_often() -> None:
     assert epochs_for(settings, examples=400) == 1
     assert epochs_for(settings, examples=160) == 2
     assert epochs_for(settings, examples=40) == 3
-    assert epochs_for(settings, examples=8) == 12
-    assert epochs_for(settings, examples=1) == 20
+    assert epochs_for(settings, examples=12) == 10
+    assert epochs_for(settings, examples=1) == 15
     assert epochs_for(FinetuneSettings(num_epochs=0.5), examples=5) == 0.5
 
 
