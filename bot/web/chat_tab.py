@@ -94,12 +94,12 @@ class ChatTab:
         again = self._again.click(
             told(self._regenerate), [*who, *self._form.inputs], [self._chat], **HIDDEN
         )
-        # The end of a reply comes once more when its event is over; it must not cover a new scene.
+        # The end of a reply comes once more when its event is over; it must not cover an undo.
         anew = {"cancels": [said, again], **HIDDEN}
         self._stop.click(told(self._end), who, None, **HIDDEN)
         self._back.click(told(self._swipe_back), who, [self._chat], **HIDDEN)
         self._on.click(told(self._swipe_on), who, [self._chat], **HIDDEN)
-        self._undo.click(told(self._take_back), who, [self._chat], **HIDDEN)
+        self._undo.click(told(self._take_back), who, [self._chat], **anew)
         self._over.click(told(self._start_over), who, [self._chat], **anew)
         self._persona.input(
             told(self._set_persona), [*who, self._persona], [self._chat, self._adapter], **anew
