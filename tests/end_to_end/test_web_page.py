@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from playwright.async_api import Page
+import pytest
+from playwright.async_api import Page, TimeoutError
 
 from db.database import Database
 from tests.bot.web.browsing import PHONE, Visitor, bubbles, chromium, visitor
@@ -32,7 +33,10 @@ async def running(folder: Path) -> AsyncIterator[str]:
     (folder / "data").mkdir()
     (folder / "data" / "models").symlink_to(MODELS)
     (folder / "config.toml").write_text(
-        '[model]\ndevice = "cpu"\n[sampling]\nmax_new_tokens = 48\n[memory]\nsummary = false\n'
+        '[model]\ndevice = "cpu"\n'
+        # Greedy, so that no run of the test meets a reply that no other has met.
+        "[sampling]\ntemperature = 0.0\nmax_new_tokens = 48\n"
+        "[memory]\nsummary = false\n"
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -70,9 +74,14 @@ async def keep(page: Page, name: str) -> None:
 async def begun(someone: Visitor, count: int) -> str:
     """The first words of the reply that is bubble `count` of the chat."""
     said = f"[...document.querySelectorAll({json.dumps(bubbles('chat'))})]"
-    await someone.page.wait_for_function(
-        f"() => {said}.length === {count} && !['', '…'].includes({said}.at(-1).innerText.trim())"
-    )
+    try:
+        await someone.page.wait_for_function(
+            f"() => {said}.length === {count}"
+            f" && !['', '…'].includes({said}.at(-1).innerText.trim())"
+        )
+    except TimeoutError:
+        # What a person would have seen says why.
+        pytest.fail(f"No reply in bubble {count}: {await someone.page.inner_text('body')}")
     return (await someone.lines())[-1]
 
 
