@@ -12,14 +12,21 @@ from persona_prompts.character import Character
 
 _START = 1_790_000_000.0  # Unix seconds; a fixed time makes a run repeatable
 _SECONDS_PER_LINE = 20.0
+_DAY = 86_400.0
 
 
 async def write_logs(
-    database_file: Path, personas: Path, transcripts: Sequence[Transcript], adapter: str
+    database_file: Path,
+    personas: Path,
+    transcripts: Sequence[Transcript],
+    adapter: str,
+    *,
+    day: int = 0,
 ) -> int:
     """Store `transcripts` as the bot does, one terminal channel each; returns the replies stored.
 
-    The characters go into the folder `personas` as cards, where `prepare` looks for them.
+    All are of one `day`, counted from an arbitrary one. The characters go into the folder
+    `personas` as cards, where `prepare` looks for them.
     """
     for transcript in transcripts:
         write_card(personas, transcript.character)
@@ -31,7 +38,7 @@ async def write_logs(
                 f"terminal:{character.id}", guild_key=None, name=character.id, kind="terminal"
             )
             await database.channels.set(channel.id, persona=character.id, adapter=adapter)
-            now = _START
+            now = _START + day * _DAY
             for asked, reply in zip(transcript.user_turns, transcript.replies, strict=True):
                 now += _SECONDS_PER_LINE
                 question = await database.messages.add_user(

@@ -18,20 +18,20 @@ _SHOWN_BY_TURN = (
 def markdown(results: dict[str, Any]) -> str:
     """All rows with their intervals, and how long every training took."""
     heads = ["row", *_RATES, *_GUARDS, "perplexity"]
-    lines = [_row(heads), _row(["---"] * len(heads))]
+    lines = [table_row(heads), table_row(["---"] * len(heads))]
     for row in results["rows"]:
         figures = row["figures"]["all"]
         guards = {**figures, "mean_length": row["figures"]["persona_chat"]["mean_length"]}
         # Perplexity is measured behind our prompt; behind the seed's it would be another text's.
         seeds = row["label"].endswith("seed's prompt") or row["label"] == "the seed's bot"
         perplexity = None if seeds else results["perplexity"][row["adapter"]]
-        cells = [_with_interval(figures[name]) for name in _RATES]
-        cells += [_number(guards[name]["value"]) for name in _GUARDS]
-        lines.append(_row([row["label"], *cells, _number(perplexity and perplexity["value"])]))
-    lines += ["", _row(["training", "seconds", "method"]), _row(["---"] * 3)]
+        cells = [with_interval(figures[name]) for name in _RATES]
+        cells += [number(guards[name]["value"]) for name in _GUARDS]
+        lines.append(table_row([row["label"], *cells, number(perplexity and perplexity["value"])]))
+    lines += ["", table_row(["training", "seconds", "method"]), table_row(["---"] * 3)]
     for name, stage in results["training"].items():
         method = stage["figures"]["training"]["method"]
-        lines.append(_row([name, f"{stage['seconds']:.0f}", method]))
+        lines.append(table_row([name, f"{stage['seconds']:.0f}", method]))
     return "\n".join(lines)
 
 
@@ -59,17 +59,20 @@ def plot(results: dict[str, Any], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-def _row(cells: list[str]) -> str:
+def table_row(cells: list[str]) -> str:
+    """One line of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 
-def _with_interval(figure: dict[str, Any]) -> str:
+def with_interval(figure: dict[str, Any]) -> str:
+    """A figure as JSON gives it, with its 95 % interval."""
     if figure["value"] is None:
         return "–"
-    return f"{_number(figure['value'])} ({_number(figure['low'])}–{_number(figure['high'])})"
+    return f"{number(figure['value'])} ({number(figure['low'])}–{number(figure['high'])})"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Three digits or so, as the tables have them."""
     if value is None:
         return "–"
     if value >= 3:

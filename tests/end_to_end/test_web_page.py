@@ -81,7 +81,9 @@ async def begun(someone: Visitor, count: int) -> str:
         )
     except TimeoutError:
         # What a person would have seen says why.
-        pytest.fail(f"No reply in bubble {count}: {await someone.page.inner_text('body')}")
+        typed = await someone.page.locator("#say textarea").input_value()
+        shown = await someone.page.inner_text("body")
+        pytest.fail(f"No reply in bubble {count}; {typed!r} is typed, the page says: {shown}")
     return (await someone.lines())[-1]
 
 

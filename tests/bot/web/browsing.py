@@ -69,8 +69,11 @@ class Visitor:
     async def open(self) -> None:
         await self.page.goto(self.address)
         await self.page.locator(bubbles("chat")).first.wait_for()
-        # The choices come with the same answer, but are drawn after it.
-        await self.page.wait_for_function("document.querySelector('#adapter input').value !== ''")
+        # The choices and the browser's token come with the same answer, but are taken up after it.
+        await self.page.wait_for_function(
+            "document.querySelector('#adapter input').value !== ''"
+            " && localStorage.getItem('troupe') !== null"
+        )
 
     async def lines(self, chat: str = "chat") -> list[str]:
         """What the bubbles of a chat say, from the top."""
