@@ -138,7 +138,8 @@ def markdown(nights: list[dict[str, Any]]) -> str:
     heads = ["", *_SHOWN, *_GUARDS, "verdict"]
     lines = [table_row(heads), table_row(["---"] * len(heads))]
     first = nights[0]
-    lines.append(_figures(f"before: {first['champion']}", first["figures"]["champion"], ""))
+    if "champion" in first["figures"]:
+        lines.append(_figures(f"before: {first['champion']}", first["figures"]["champion"], ""))
     for number_, night in enumerate(nights, start=1):
         if "challenger" not in night["figures"]:
             lines.append(table_row([f"night {number_}", *[""] * (len(heads) - 2), night["reason"]]))
