@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -91,7 +92,8 @@ def _in_a_process(options: argparse.Namespace, side: str) -> dict[str, float]:
     for name in ("config", "data", "rows", "batch", "micro", "threads"):
         if (value := getattr(options, name)) is not None:
             command += [f"--{name}", str(value)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # as every finetune command has it
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 

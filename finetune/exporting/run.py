@@ -209,7 +209,6 @@ def _say(sentence: str) -> None:
 def _quiet() -> None:
     """Nothing on the terminal that a user cannot act on."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.simplefilter("ignore")
     for library in ("transformers", "peft", "bitsandbytes", "gguf", "torch"):
         logging.getLogger(library).setLevel(logging.ERROR)

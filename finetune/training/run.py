@@ -302,8 +302,6 @@ def _say(sentence: str) -> None:
 def prepare_libraries() -> None:
     """Before torch is loaded: nothing on the terminal that a user cannot act on."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Threads that wait by spinning make a machine with other work on it many times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.simplefilter("ignore")
     for library in _LIBRARIES:
         logging.getLogger(library).setLevel(logging.ERROR)
