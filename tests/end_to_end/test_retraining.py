@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import signal
 import sys
@@ -189,7 +188,6 @@ async def schedule(world: World) -> AsyncIterator[None]:
             sys.executable,
             *("-m", "finetune", "schedule", "--config", str(world.config_file)),
             cwd=REPOSITORY,
-            env={**os.environ, "OMP_NUM_THREADS": "2"},
             stdout=stream,
             stderr=stream,
         )
