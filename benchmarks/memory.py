@@ -21,7 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,8 +224,18 @@ def _percentile(values: list[float], share: float) -> float:
     return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
+def growth(found: Sequence[Measured]) -> float:
+    """Largest size over smallest: the ratio of processor times over that of the sizes' logarithms.
+
+    Above 1 a prompt takes longer than logarithmic growth allows.
+    """
+    small, large = found[0], found[-1]
+    allowed = math.log(large.messages) / math.log(small.messages)
+    return large.busy_median / small.busy_median / allowed
+
+
 def main() -> int:
-    """0 if both bars hold at the largest size, else 1."""
+    """0 if all bars hold, those for the median and the tail at the largest size, else 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--messages", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--turns", type=int, default=300)
@@ -238,7 +248,9 @@ def main() -> int:
             found.append(asyncio.run(measure(Path(folder), messages, options.turns, options.seed)))
             print(found[-1].line(), file=sys.stderr)
     largest = found[-1]
-    holds = largest.median <= MEDIAN_BAR and largest.p99 <= P99_BAR
+    grown = growth(found)
+    holds = largest.median <= MEDIAN_BAR and largest.p99 <= P99_BAR and grown <= 1
+    print(f"growth beside that of the logarithm: {grown:.2f}", file=sys.stderr)
     if options.json:
         sizes = {
             str(m.messages): {
@@ -249,7 +261,7 @@ def main() -> int:
             }
             for m in found
         }
-        print(json.dumps({"memory": sizes, "holds": holds}))
+        print(json.dumps({"memory": sizes, "growth": grown, "holds": holds}))
     return 0 if holds else 1
 
 

@@ -35,7 +35,7 @@ _SEEDS_RECIPE = (
 )
 _SEEDS_LOGS_RECIPE = (*_SEEDS_RECIPE, "--cutoff_len", 512)  # prompts with a conversation in them
 _SEEDS_CHARACTERS, _SEEDS_ROLEPLAY = 8, 120  # for whom the identity set is written out; rows
-_SEEDS_LOGGED, _SEEDS_FIRST = 120, 120  # replies of its own logs, and rows of before
+_SEEDS_LOGGED, _SEEDS_FIRST = 40, 120  # replies of its own logs, and rows of before
 _SIMULATED = 36  # scripted users, ten turns each, whose dialogues are the logs
 _FROM_LOGS = ("--num_epochs", 2, "--batch_size", 4)
 _METHODS: dict[str, tuple[str, tuple[object, ...]]] = {

@@ -24,3 +24,14 @@ async def test_a_small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert 0 < measured.median <= measured.p99
     assert measured.recalled > 0.5
     assert "1,000 messages: median" in measured.line()
+
+
+def test_growth_is_held_against_that_of_the_logarithm() -> None:
+    def measured(messages: int, busy: float) -> memory.Measured:
+        return memory.Measured(messages, 9, busy, busy, busy, busy, 1.0, 1.0, 1.0)
+
+    middle = measured(100_000, 9.0)
+    assert memory.growth([measured(10_000, 0.010), middle, measured(1_000_000, 0.015)]) == (
+        pytest.approx(1.0)
+    )
+    assert memory.growth([measured(10_000, 0.010), middle, measured(1_000_000, 0.030)]) > 1
