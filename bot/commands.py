@@ -98,14 +98,20 @@ class Commands:
         self.controls = Controls(database, casting, turns)
 
     async def persona_list(self, place: Place) -> Answer:
-        """The cast, one line each; the channel's own is marked."""
+        """The cast, one line each; the channel's own is marked.
+
+        Who is for adults is neither named nor described where they cannot speak.
+        """
         channel = await self._turns.channel(place)
         present = self._casting.persona(channel)
+        listed = self._presentable(place)
         lines = [
             f"{'▸' if character.id == present else '·'} **{character.name}** (`{character.id}`)"
             f"{f' — {character.summary}' if character.summary else ''}"
-            for character in self._casting.cast.all()
+            for character in listed
         ]
+        if hidden := len(self._casting.cast.all()) - len(listed):
+            lines.append(f"… and {hidden} for adults, listed in age-restricted channels.")
         lines += [f"⚠ {problem}" for problem in self._casting.cast.problems]
         return Answer("\n".join(lines))
 
@@ -254,11 +260,11 @@ class Commands:
         ]
         return Answer("\n".join(lines))
 
-    def suggest_personas(self, typed: str) -> list[Suggestion]:
-        """Characters whose id, name or alias contains what was typed."""
+    def suggest_personas(self, place: Place, typed: str) -> list[Suggestion]:
+        """Characters that may be shown here and whose id, name or alias contains what was typed."""
         return [
             Suggestion(character.id, f"{character.name} — {character.summary}")
-            for character in self._casting.cast.all()
+            for character in self._presentable(place)
             if _matches(typed, character.id, character.name, *character.aliases)
         ]
 
@@ -283,6 +289,14 @@ class Commands:
         """Values that a setting may take; numbers are typed freely."""
         values = [*MODES, CLEAR] if name == MODE else [CLEAR]
         return [Suggestion(value, value) for value in values if _matches(typed, value)]
+
+    def _presentable(self, place: Place) -> list[Character]:
+        """Those of the cast who may be shown in a place."""
+        return [
+            character
+            for character in self._casting.cast.all()
+            if place.age_restricted or not character.age_restricted
+        ]
 
     async def _set_mode(self, channel: Channel, value: str) -> Answer:
         if value not in (*MODES, CLEAR):

@@ -16,18 +16,18 @@ from bot.likeness import Likeness
 from bot.passing import Passing
 from bot.recall import Recalled, recall
 from bot.scene import Ensemble, Staging, hidden_up_to, line_of, scene_messages
+from bot.scene_lore import SceneLore
 from config import Config
 from db.channels import Channel
 from db.database import Database
-from db.direction import AuthorNote, Lore
+from db.direction import AuthorNote
 from db.facts import Fact
 from db.messages import Message
 from db.summaries import Summary
 from inference.types import ModelInfo
 from persona_prompts.character import Character
 from persona_prompts.identity.hygiene import without_unasked_introductions
-from persona_prompts.lorebook.activation import Activated, activate
-from persona_prompts.lorebook.book import Book, Entry
+from persona_prompts.lorebook.activation import Activated
 from persona_prompts.prompt import Line, Note, Prompt, build_prompt
 from persona_prompts.remembered import KnownFact, fact_line, memory_text, recall_note
 from persona_prompts.speakers import clean_text
@@ -84,6 +84,7 @@ class Memory:
         self._model = model
         self.likeness = likeness or Likeness(config.memory, database)
         self._passing = passing or Passing(config.privacy, database)
+        self._lore = SceneLore(database, model.count_tokens, budget=config.memory.lore_tokens)
         self._last: OrderedDict[int, Recollection] = OrderedDict()
 
     async def prompt(
@@ -121,7 +122,7 @@ class Memory:
                 summary.text,
                 [KnownFact(fact.author_name, fact.text) for fact in facts],
             ),
-            lore=await self._lore(channel, question, character, lines, staging),
+            lore=await self._lore.of(channel, question, character, said, lines, staging),
             begun=begun,
         )  # fmt: skip
         prompt = build(notes)
@@ -139,6 +140,7 @@ class Memory:
             summary=summary, facts=facts, left_out=left_out, recalled=recalled, note=note,
             cut=sum(one != other for one, other in zip(lines, fed_back, strict=True)),
         )  # fmt: skip
+        await self._lore.shown(channel, question, character, prompt.lore)
         self._last[channel.id] = made
         self._last.move_to_end(channel.id)
         if len(self._last) > _REMEMBERED_PROMPTS:
@@ -197,31 +199,6 @@ class Memory:
         return (
             tuple(fact for fact in known if fact in kept),
             tuple(fact for fact in known if fact not in kept),
-        )
-
-    async def _lore(
-        self,
-        channel: Channel,
-        question: Message,
-        character: Character,
-        lines: Sequence[Line],
-        staging: Staging,
-    ) -> Activated:
-        """What the channel's lorebook and the character's own have to say now."""
-        entries = await self._database.direction.lore(channel)
-        books = [book_of(channel, entries)] if entries else []
-        books += [character.book] if character.book is not None else []
-        if not books:
-            return Activated()
-        return activate(
-            books,
-            lines,
-            self._model.count_tokens,
-            budget=self._settings.lore_tokens,
-            char=character.called,
-            user=question.author_name,
-            scene=staging.scene,
-            greeting=staging.greeting,
         )
 
     def _builder(
@@ -318,24 +295,3 @@ def _first_shown(said: Sequence[Message], fed_back: Sequence[Line], dropped: int
                 return message
             dropped -= 1
     return said[-1]
-
-
-def book_of(channel: Channel, entries: Sequence[Lore]) -> Book:
-    """The channel's entries as a lorebook."""
-    return Book(
-        source=f"channel:{channel.id}",
-        name="the channel's lore",
-        entries=tuple(
-            Entry(
-                id=entry.id,
-                title=", ".join(entry.keys[:3]) or entry.text[:40],
-                content=entry.text,
-                keys=entry.keys,
-                constant=not entry.keys,
-                whole_words="".join(entry.keys).isascii(),  # others have no spaces between
-                order=100,
-                rank=100,
-            )
-            for entry in entries
-        ),
-    )

@@ -24,6 +24,7 @@ from db.consent import Consent
 from db.direction import Direction
 from db.facts import Facts
 from db.feedback import Feedback
+from db.lore_matches import LoreMatches
 from db.messages import Messages
 from db.migration import check, migrate, read_migrations
 from db.privacy import Privacy
@@ -59,6 +60,7 @@ class Database:
         self.recall = Recall(connection)
         self.vectors = Vectors(connection)
         self.direction = Direction(connection)
+        self.lore_matches = LoreMatches(connection)
         self.runs = Runs(connection)
         self.privacy = Privacy(connection)
         self.unlogged = Unlogged(connection)

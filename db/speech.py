@@ -5,6 +5,7 @@ from __future__ import annotations
 from db.channels import Channel
 from db.connection import SerialConnection
 from db.message_record import SELECT_MESSAGE, Message, message_from
+from db.values import storable
 
 
 class Speech:
@@ -25,6 +26,13 @@ class Speech:
         """What characters said to this message, oldest first."""
         rows = await self._connection.rows(REPLIES_TO, (message_id,))
         return [message_from(row) for row in rows]
+
+    async def replies_before(self, channel: Channel, persona: str, place: int) -> int:
+        """How often this character spoke in the present scene before `place`."""
+        rows = await self._connection.rows(
+            REPLIES_BEFORE, (channel.id, storable(persona), channel.scene_start, place)
+        )
+        return int(rows[0]["replies"])
 
     async def scene_began(self, channel: Channel) -> float | None:
         """When the first that is left of the present scene was said; None if nothing is left."""
@@ -60,3 +68,6 @@ REPLIES_TO = (
     + """
     WHERE m.reply_to = ? AND m.role = 'character' AND m.content <> '' ORDER BY m.id"""
 )
+REPLIES_BEFORE = """
+    SELECT count(*) AS replies FROM messages
+    WHERE channel_id = ? AND role = 'character' AND persona = ? AND place > ? AND place < ?"""

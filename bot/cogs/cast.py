@@ -46,7 +46,7 @@ class Cast(
     @add.autocomplete("name")
     @remove.autocomplete("name")
     async def _names(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        return choices(self._commands.suggest_personas(typed))
+        return choices(self._commands.suggest_personas(place(interaction), typed))
 
     @add.autocomplete("adapter")
     async def _adapters(

@@ -141,7 +141,7 @@ class Characters(commands.GroupCog, group_name="persona", group_description="Who
     @export.autocomplete("name")
     @edit.autocomplete("name")
     async def _names(self, interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        return choices(self._commands.suggest_personas(typed))
+        return choices(self._commands.suggest_personas(place(interaction), typed))
 
 
 async def author(interaction: Interaction) -> Author:

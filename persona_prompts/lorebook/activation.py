@@ -267,6 +267,15 @@ def key_of(book: Book, entry: Entry) -> str:
     return f"{book.source}#{entry.id}"
 
 
+def lasting_keys(book: Book) -> frozenset[str]:
+    """The entries of which it matters later that a prompt of the scene had them, by their keys."""
+    return frozenset(
+        key_of(book, entry)
+        for entry in book.entries
+        if entry.decorators.keep_after_match or entry.decorators.not_after_match
+    )
+
+
 def _within_budget(
     books: Sequence[Book], looking: _Looking, count: Count, budget: int
 ) -> Activated:

@@ -70,6 +70,14 @@ class Book:
     token_budget: int | None = None
     recursive: bool = False
 
+    @property
+    def counts_replies(self) -> bool:
+        """Whether an entry depends on how often the character spoke in the scene."""
+        return any(
+            entry.decorators.only_after is not None or entry.decorators.only_every is not None
+            for entry in self.entries
+        )
+
 
 def read_book(content: bytes, source: str, label: str) -> Book:
     """The lorebook in the bytes of a JSON file: `lorebook_v3`, a card's book, or SillyTavern's.

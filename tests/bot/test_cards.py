@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,13 +15,15 @@ from aiohttp import web
 from bot.card_commands import MOST_OF_A_SERVER, OPERATOR, Author, CardCommands
 from bot.card_form import MOST_TEXT
 from bot.command_lines import run_line
+from bot.controls import Person
 from bot.errors import CommandError
 from bot.fetching import Fetcher, is_public
 from bot.incoming import Place
-from config import BotSettings
+from config import BotSettings, Config, PromptSettings
 from persona_prompts.cards.card import parse_card, read_card
 from persona_prompts.character import CharacterError
-from tests.bot.conftest import DIRECT, GENERAL, Scene
+from persona_prompts.prompt import HOW_TO_SPEAK
+from tests.bot.conftest import DIRECT, GENERAL, Scene, scene_in
 
 HERE = Author("discord:99")
 ELSEWHERE = Author("discord:98")
@@ -241,6 +244,68 @@ async def test_the_lorebook_of_a_card_is_active(scene: Scene, cards: CardCommand
     await scene.say("does the lamp stand a storm?")
     await scene.settled()
     assert "Storms" not in scene.client.requests[-1].messages[0].content
+
+
+async def test_lore_of_a_card_knows_the_scene(config: Config) -> None:
+    entries: list[dict[str, object]] = [
+        {"keys": ["tide"], "content": "@@dont_activate_after_match\nThe tide took the bell."},
+        {"keys": ["key"], "content": "@@keep_activate_after_match\nThe key is under the mat."},
+        {"keys": [], "constant": True, "content": "@@activate_only_after 2\nA storm is near."},
+    ]
+    book = {"entries": [{"enabled": True, "insertion_order": 0, **entry} for entry in entries]}
+    small = config.model_copy(update={"prompt": PromptSettings(history_messages=2)})
+
+    async def known(scene: Scene, text: str) -> list[str]:
+        await scene.say(text)
+        await scene.settled()
+        prompt = scene.client.requests[-1].messages[0].content
+        return [word for word in ("tide", "key", "storm") if word in prompt]
+
+    async with scene_in(config) as scene:
+        await scene.behind.commands.cards.import_bytes(
+            GENERAL, HERE, card(character_book=book), "ash.json"
+        )
+        await scene.behind.commands.persona_set(GENERAL, "ash-reed")
+        assert await known(scene, "the tide") == ["tide"]
+        await scene.behind.commands.controls.regenerate(GENERAL, Person("discord:500", False))
+        await scene.settled()
+        assert "The tide took" in scene.client.requests[-1].messages[0].content
+        assert await known(scene, "the tide and a key") == ["key"]
+    async with scene_in(small) as scene:  # a restart in between, and a window without the replies
+        scene.posts = 200
+        assert await known(scene, "the tide") == ["key", "storm"]
+        await scene.behind.commands.reset(GENERAL)
+        assert await known(scene, "the tide") == ["tide"]
+
+
+MACROS = {  # of a card's description: what stands in the prompt
+    "{{char}}": r"Ash Reed",
+    "{{user}}": r"Ann",
+    "{{random:oil,gas}}": r"(oil|gas)",
+    "{{roll:d20}}": r"([1-9]|1\d|20)",
+    "{{time}}": r"([01]\d|2[0-3]):[0-5]\d",
+}
+
+
+@pytest.mark.parametrize("macro", MACROS)
+async def test_macros_reach_the_model_filled(scene: Scene, cards: CardCommands, macro: str) -> None:
+    told = f"Lamp: <{macro}>."
+    content = card(
+        description=told, first_mes=told, system_prompt="Be brief. {{original}} Be kind."
+    )
+    await cards.import_bytes(GENERAL, HERE, content, "ash.json")
+    await scene.behind.commands.persona_set(GENERAL, "ash-reed")
+    for _ in range(2):
+        await scene.say("hello")
+        await scene.settled()
+    first, second = (request.messages for request in scene.client.requests)
+    assert first[0] == second[0]  # chance and the clock are the scene's
+    system, greeting = first[0].content, first[1].content
+    filled = re.compile(f"Lamp: <{MACROS[macro]}>\\.")
+    assert filled.search(system)
+    assert filled.fullmatch(greeting)
+    manner = HOW_TO_SPEAK.replace("{{char}}", "Ash Reed")
+    assert system.startswith(f"Be brief. {manner} Be kind.\n")
 
 
 # -- addresses -------------------------------------------------------------------------------------

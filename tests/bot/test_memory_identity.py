@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from config import BotSettings, Config
-from tests.bot.conftest import GENERAL, Scene, scene_in
+from tests.bot.conftest import GENERAL, MARKET, Scene, scene_in
 from tests.bot.remembering import (
     ask,
     said,
@@ -25,6 +25,23 @@ async def test_an_introduction_is_shown_and_stored_but_not_fed_back(scene: Scene
     history = await scene.behind.database.messages.history(channel, limit=9)
     assert history[1].content == "I'm Captain Mirela Vex. The wind is fair."
     assert "1 earlier replies went in without an introduction" in await said(scene, "/memory why")
+
+
+async def test_dry_is_on_unless_somebody_switches_it_off(scene: Scene) -> None:
+    await ask(scene, "Nice day.", "Aye.")
+    sampling = scene.client.requests[-1].sampling
+    assert (sampling.dry_multiplier, sampling.dry_base, sampling.dry_allowed_length) == (
+        0.8,
+        1.75,
+        2,
+    )
+    # A name may be said as often as it is needed, so that DRY takes nobody's name away.
+    assert {"\n", "Captain Mirela Vex", "Ann"} <= set(sampling.dry_sequence_breakers)
+    await said(scene, "/settings set dry_multiplier 0")
+    await ask(scene, "Hm.", "Aye.")
+    await ask(scene, "Hm.", "Aye.", MARKET)
+    here, there = (request.sampling.dry_multiplier for request in scene.client.requests[-2:])
+    assert (here, there) == (0, 0.8)
 
 
 async def test_the_status_tells_the_rates_of_the_newest_replies(scene: Scene) -> None:

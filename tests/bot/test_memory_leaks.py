@@ -22,6 +22,7 @@ PLACES = (
     Place("discord:2", "market", "guild", "discord:99"),
     Place("discord:3", "elsewhere", "guild", "discord:98"),
     Place("discord:4", "Ann", "dm"),
+    Place("discord:5", "Bo", "dm"),
 )
 MARK = re.compile(r"mark(\d)q(mirela|bramble|lore)q(\d+)")
 FILLER = "compass of whalebone carved beside northern lighthouse keeper " * 3

@@ -182,6 +182,36 @@ async def test_the_oldest_loose_fact_makes_room(database: Database, channel: Cha
     assert texts[:2] == ["pinned", "fact 1"]
 
 
+async def test_lore_is_known_to_have_come_up_before(database: Database, channel: Channel) -> None:
+    matches = database.lore_matches
+    first, second = [await ask(database, channel) for _ in range(2)]
+    await matches.add(channel, "mirela", first.id, ["card:mirela#3", "card:mirela#0"])
+    await matches.add(channel, "mirela", first.id, ["card:mirela#3"])
+    assert await matches.before(channel, "mirela", first.id) == frozenset()
+    assert await matches.before(channel, "mirela", second.id) == {"card:mirela#3", "card:mirela#0"}
+    assert await matches.before(channel, "bramble", second.id) == frozenset()
+    later = await database.channels.new_scene(channel.id)
+    assert await matches.before(later, "mirela", second.id + 1) == frozenset()
+    await database.privacy.forget_author(first.author_key)
+    assert await matches.before(channel, "mirela", second.id) == frozenset()
+    await matches.add(channel, "mirela", first.id, ["card:mirela#3"])  # its question is gone
+    assert await matches.before(channel, "mirela", second.id) == frozenset()
+
+
+async def test_how_often_a_character_spoke(database: Database, channel: Channel) -> None:
+    question = await ask(database, channel)
+    await answer(database, channel, question.id, "Aye.")
+    second = await ask(database, channel)
+    await answer(database, channel, second.id, "Aye.")
+    speech = database.speech
+    assert await speech.replies_before(channel, "mirela", question.place) == 0
+    assert await speech.replies_before(channel, "mirela", second.place) == 1
+    assert await speech.replies_before(channel, "mirela", second.place + 9) == 2
+    assert await speech.replies_before(channel, "bramble", second.place + 9) == 0
+    later = await database.channels.new_scene(channel.id)
+    assert await speech.replies_before(later, "mirela", second.place + 9) == 0
+
+
 async def test_notes_and_lore(database: Database, channel: Channel) -> None:
     other = await database.channels.seen("discord:2", guild_key=None, name="b", kind="dm")
     direction = database.direction

@@ -94,6 +94,11 @@ async def all_scenes(database: Database, channel: Channel) -> list[object]:
         (lambda d, c: d.speech.replies_to(5), "messages_by_reply_to (reply_to=?)"),
         (lambda d, c: d.speech.scene_began(c), "messages_in_place (channel_id=? AND place>?)"),
         (
+            lambda d, c: d.speech.replies_before(c, "p", 5),
+            "messages_by_persona (channel_id=? AND persona=? AND place>? AND place<?)",
+        ),
+        (lambda d, c: d.lore_matches.before(c, "p", 5), "lore_matches USING PRIMARY KEY"),
+        (
             lambda d, c: d.recall.last_before(c.id, "p", 5),
             "messages_by_persona (channel_id=? AND persona=? AND place<?)",
         ),
@@ -157,6 +162,8 @@ async def test_foreign_keys_are_followed_through_indices(database: Database) -> 
             ("facts", "message_id"),
             ("author_notes", "channel_id"),
             ("lore", "channel_id"),
+            ("lore_matches", "channel_id"),
+            ("lore_matches", "message_id"),
             ("recall_due", "message_id"),
         ):
             [step] = await connection.execute_fetchall(

@@ -122,6 +122,14 @@ async def test_adults_only(town: Town) -> None:
         for line in ("persona show", "persona set", "persona export"):
             used = await town.admin.slash(town.general, line, name="ash")
             assert "is for adults" in (await used.wait_response()).content
+        for where, shown in ((town.general, False), (adults, True)):
+            used = await town.alice.slash(where, "persona list")
+            listed = (await used.wait_response()).content
+            assert ("`ash`" in listed) is shown
+            assert ("1 for adults" in listed) is not shown
+            for line in ("persona set", "cast add"):
+                offered = await town.admin.autocomplete(where, line, focused="name", value="ash")
+                assert [choice["value"] for choice in offered] == ["ash"] * shown
         used = await town.admin.slash(adults, "persona set", name="ash")
         assert (await used.wait_response()).content == "Ash speaks here now."
         await town.reply_to(await town.ask("hello", adults))

@@ -150,6 +150,8 @@ def test_it_has_a_portrait_and_a_prompt(file: Path) -> None:
     text = "\n".join(message.content for message in prompt.messages)
     assert "{{" not in text
     assert "@@" not in text
+    for note in (plain(card).get("creator_notes"), found.creator_notes):
+        assert not note or note not in text
 
 
 @pytest.mark.parametrize(
