@@ -81,7 +81,11 @@ class GateSettings(Section):
         0.8, ge=0, le=1, description="Least share of questions for the name answered with it."
     )
     recall_drop: float = Field(
-        0.02, ge=0, le=1, description="Most that this share may fall below the champion's."
+        0.02,
+        ge=0,
+        le=1,
+        description="Most that this share may fall below the champion's; one answer fewer always"
+        " may.",
     )
     perplexity_ratio: float = Field(
         1.05, gt=0, description="Most perplexity on held-out dialogues, beside the champion's."

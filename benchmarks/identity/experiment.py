@@ -158,7 +158,8 @@ class Experiment:
 
         made = {"characters": _SEEDS_CHARACTERS, "roleplay": _SEEDS_ROLEPLAY}
         self._stages.run(_FIRST, first, recipe=_SEEDS_RECIPE, made=made, seed=plan.seed)
-        self._talk("seed-first-logs", _FIRST, users)
+        alone = Condition("", _FIRST, "seed", dry=False, prompt_format="alpaca")
+        self._talk("seed-first-logs", alone, users)
 
         def second(folder: Path) -> dict[str, Any]:
             rows = json.loads((self._work / _FIRST / "rows.json").read_text())
@@ -175,7 +176,8 @@ class Experiment:
         self._stages.run(
             _SEEDS_BOT, second, recipe=_SEEDS_LOGS_RECIPE, made=made, rests_on=rests_on
         )
-        self._talk("logs", _SEEDS_BOT, users)
+        # What is learnt from is what whoever brings that bot along would have: its log with Troupe.
+        self._talk("logs", Condition("", _SEEDS_BOT, prompt_format="alpaca"), users)
 
     def _train_seed(
         self, folder: Path, rows: list[dict[str, str]], name: str, recipe: tuple[object, ...]
@@ -184,17 +186,22 @@ class Experiment:
         file.write_text(json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
         return self._finetune("train", "--data_path", file, "--name", name, *recipe)
 
-    def _talk(self, stage: str, adapter: str, users: list[ScriptedUser]) -> None:
-        """The seed's bot in its own prompt with scripted users."""
+    def _talk(self, stage: str, condition: Condition, users: list[ScriptedUser]) -> None:
+        """The bot under `condition` with scripted users."""
 
         def make(folder: Path) -> dict[str, Any]:
-            condition = Condition("", adapter, "seed", dry=False, prompt_format="alpaca")
             said = conditions.played(self._config, condition, users, seed=self._plan.seed)
             conditions.save(folder, said)
             return {"replies": sum(len(transcript.replies) for transcript in said)}
 
-        self._stages.run(stage, make, adapter=self._stages.digest(adapter), users=len(users),
-                         seed=self._plan.seed)  # fmt: skip
+        self._stages.run(
+            stage,
+            make,
+            adapter=self._stages.digest(condition.adapter),
+            condition=condition.key,
+            users=len(users),
+            seed=self._plan.seed,
+        )
 
     def _logs(self, stage: str) -> Path:
         return self._work / stage / conditions.TRANSCRIPTS

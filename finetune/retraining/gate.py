@@ -179,7 +179,9 @@ class _Court:
         )
 
     def recall_drop(self) -> Check:
-        drop = self.thresholds.recall_drop
+        asked = self.challenger.figures["Recall"].n if "Recall" in self.challenger.figures else 0
+        # Half a missing answer cannot be seen: where few are asked, one miss is the least drop.
+        drop = max(self.thresholds.recall_drop, 1 / asked if asked else 0.0)
         return self._against(
             "Recall beside the champion's",
             "Recall",

@@ -184,6 +184,15 @@ def test_the_paired_difference_decides_where_there_is_one() -> None:
     assert failed(judge(OLD, contender("default@4", CURED), GATE, worse)) == {"worse on none"}
 
 
+@pytest.mark.parametrize(("asked", "allowed"), [(12, 0.917), (13, 0.924), (50, 0.98), (200, 0.98)])
+def test_one_answer_fewer_is_no_drop_of_recall(asked: int, allowed: float) -> None:
+    old = contender("old", {**CHAMPION, "Recall": (1.0, 0.9, 1.0)}, turns=asked)
+    for recall, passes in ((allowed, True), (allowed - 0.002, False)):
+        new = contender("new", {**CURED, "Recall": (recall, 0.8, 1.0)}, turns=asked)
+        names = failed(judge(old, new, GateSettings(min_turns=1)))
+        assert ("Recall beside the champion's" not in names) is passes
+
+
 def test_for_recall_more_is_better() -> None:
     new = contender("default@4", CURED)
     assert judge(OLD, new, GATE, {"Recall": Figure(0.05, 0.01, 0.09, 60)}).better == (
