@@ -110,13 +110,14 @@ class PromptFormat:
         return max(size(*start) - 2 * (cost + around), 0) + 1, around
 
 
-# Where a format has no end-of-turn token of its own, the next speaker's marker ends the reply.
+# Where a format has no end-of-turn token of its own, the next speaker's marker ends the reply; so
+# does the character's own, which models write that were not taught where their replies end.
 _STOPS: dict[str, tuple[str, ...]] = {
-    "alpaca": ("### Instruction:", "### Input:"),
-    "alpaca_short": ("### Instruction:", "### Input:"),
-    "vigogne": ("### Instruction:", "### Entrée:"),
-    "vicuna": ("\nUSER:",),
-    "ziya": ("<human>:",),
+    "alpaca": ("### Instruction:", "### Input:", "### Response:"),
+    "alpaca_short": ("### Instruction:", "### Input:", "### Response:"),
+    "vigogne": ("### Instruction:", "### Entrée:", "### Réponse:"),
+    "vicuna": ("\nUSER:", "\nASSISTANT:"),
+    "ziya": ("<human>:", "<bot>:"),
 }
 
 # What stands above the input of an instruction, in the formats that have a place for one.

@@ -31,6 +31,15 @@ def test_named_templates_hold_every_turn_in_order(embedded: LoadedModel, name: s
     assert "Welcome." in PromptFormat(embedded.tokenizer, name).render(opened)
 
 
+@pytest.mark.parametrize("name", ["alpaca", "alpaca_short", "vigogne", "vicuna", "ziya"])
+def test_a_reply_ends_where_the_next_turn_would_begin(embedded: LoadedModel, name: str) -> None:
+    form = PromptFormat(embedded.tokenizer, name)
+    own = form.render(_CHAT).removeprefix(form.render(_CHAT, reply=False)).strip()
+    others = form.render(_CHAT[:2], reply=False)
+    assert own in [stop.strip() for stop in form.stop]  # a model may go on as itself
+    assert any(stop.strip() in others for stop in form.stop if stop.strip() != own)
+
+
 @given(text=st.text("<|im_start>end\n /ax", max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_what_a_user_types_never_becomes_a_special_token(embedded: LoadedModel, text: str) -> None:
