@@ -35,6 +35,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     }
 }
 
+# The environment that wandb reads, and what is said of each.
+_WANDB = {
+    "wandb_project": (
+        "WANDB_PROJECT",
+        "send loss and learning rate to this project; sets report_to",
+    ),
+    "wandb_run_name": ("WANDB_NAME", "how the run is called there (default: wandb makes a name)"),
+    "wandb_watch": ("WANDB_WATCH", "false, gradients, parameters or all: histograms besides"),
+    "wandb_log_model": ("WANDB_LOG_MODEL", "false, end or checkpoint: also upload the adapter"),
+}
+
 
 def add_parser(commands: Any) -> None:
     """Add this command to the parsers of `python -m finetune`."""
@@ -94,7 +105,8 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="PATH",
         help="learn from a folder that prepare made, from Alpaca rows (JSON or JSONL of"
-        " instruction, input, which may be missing, and output) or from OpenAI messages (JSONL)",
+        " instruction, input, which may be missing, and output), OpenAI messages or ShareGPT"
+        " conversations",
     )
 
 
@@ -110,6 +122,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
     for name, field in FinetuneSettings.model_fields.items():
         default = field.get_default()
+        # alpaca-lora's own command lines say `--train_on_inputs` and mean true.
+        alone = {"nargs": "?", "const": True} if field.annotation is bool else {}
         shown = ",".join(default) if isinstance(default, list) else default
         add_option(
             settings,
@@ -118,6 +132,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             type=reader(field.annotation),
             choices=choices(field.annotation),
             help=f"{field.description} (default: {shown})".replace("%", "%%"),
+            **alone,
         )
 
 
@@ -145,12 +160,7 @@ def _add_result(train: argparse.ArgumentParser) -> None:
 
 def _add_wandb(train: argparse.ArgumentParser) -> None:
     wandb = train.add_argument_group("Weights & Biases, if it is installed")
-    for name, description in {
-        "wandb_project": "send loss and learning rate to this project; sets report_to",
-        "wandb_run_name": "how the run is called there (default: wandb makes a name)",
-        "wandb_watch": "false, gradients, parameters or all: histograms besides",
-        "wandb_log_model": "false, end or checkpoint: also upload the adapter",
-    }.items():
+    for name, (_, description) in _WANDB.items():
         add_option(wandb, name, default="", metavar=name.rpartition("_")[2].upper(),
             help=description)  # fmt: skip
 
@@ -171,8 +181,19 @@ def settings_of(config: Config, options: argparse.Namespace) -> FinetuneSettings
         )
     except ValidationError as error:
         raise InputError(explain(error)) from None
+    _check_wandb(settings, options)
     check_batch(settings)
     return settings
+
+
+def _check_wandb(settings: FinetuneSettings, options: argparse.Namespace) -> None:
+    """Options that would be passed over in silence are an error."""
+    given = [name for name in _WANDB if getattr(options, name, "")]
+    if given and settings.report_to != "wandb":
+        raise InputError(
+            f"--{given[0]} is for Weights & Biases; give --wandb_project or --report_to wandb too,"
+            f" and no other report_to ({settings.report_to})."
+        )
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -193,12 +214,7 @@ def _train(options: argparse.Namespace) -> int:
         promote=not options.no_promote,
         wandb={
             variable: getattr(options, name)
-            for name, variable in {
-                "wandb_project": "WANDB_PROJECT",
-                "wandb_run_name": "WANDB_NAME",
-                "wandb_watch": "WANDB_WATCH",
-                "wandb_log_model": "WANDB_LOG_MODEL",
-            }.items()
+            for name, (variable, _) in _WANDB.items()
             if getattr(options, name)
         },
     )

@@ -71,7 +71,10 @@ def openai(file: Path, rows: Rows, character: Character | None) -> Iterator[Dial
 
 
 def sharegpt(file: Path, rows: Rows, character: Character | None) -> Iterator[Dialogue]:
-    """`conversations` of `from` and `value`, or of `role` and `content`; `system` beside them."""
+    """`conversations` of `from` and `value`, or of `role` and `content`; `system` beside them.
+
+    A reply of `weight` 0 is read but not taught.
+    """
     for number, value in rows:
         row = object_row(file, number, value)
         turns = list_of(file, number, row, "conversations")
@@ -81,7 +84,8 @@ def sharegpt(file: Path, rows: Rows, character: Character | None) -> Iterator[Di
         for turn in turns:
             by, text = ("role", "content") if "role" in turn else ("from", "value")
             role = _role(file, number, text_of(file, number, turn, by))
-            messages.append(_Message(role, text_of(file, number, turn, text)))
+            said = text_of(file, number, turn, text)
+            messages.append(_Message(role, said, teachable=turn.get("weight") != 0))
         yield from _dialogue(file, number, messages, character)
 
 

@@ -17,7 +17,8 @@ from finetune.sources.naming import Naming
 from persona_prompts.prompt import Line
 from persona_prompts.speakers import well_formed
 
-_SAID = ("Default", "Reply", "0", "19", 0, 19)  # all else reports a join, a pin, a call
+# All else reports a join, a pin, a call, or answers a slash command, whose question is not there.
+_SAID = ("Default", "Reply", "0", "19", 0, 19)
 _PRIVATE = ("DirectTextChat", "1", 1)
 _SPLIT_AT = 1800  # a post so long goes on in the next one: Discord takes 2,000 characters
 _LIKE, _DISLIKE = "👍", "👎"
@@ -30,32 +31,58 @@ def discord_export(
 
     Characters are the authors marked as bots, or those that the user names; other bots are left
     out. A post of a character that fills Discord's limit is joined with the next one. Posts of the
-    people in `opted_out` (keys like `discord:123`) are withheld, and the replies to them.
+    people in `opted_out` (keys like `discord:123`) are withheld, and the replies to them. Who is
+    only mentioned, or only joined, is `present`. An export with the newest post first is turned
+    round.
     """
     for number, value in rows:
         row = object_row(file, number, value)
         channel = row.get("channel")
         if not isinstance(channel, dict):
             raise InputError(f"{file}, row {number} has no key 'channel' with an object.")
-        lines: list[Entry] = []
+        present: dict[tuple[str, str], None] = {}
+        found: list[Entry] = []
         for message in list_of(file, number, row, "messages"):
+            present.update(dict.fromkeys(_people(message, naming)))
             said = _said(file, number, message, naming)
             if said is not None:
-                _append(lines, said)
-        present = tuple(
-            dict.fromkeys(
-                (entry.said.author, entry.said.line.speaker)
-                for entry in lines
-                if not entry.character
-            )
-        )
+                found.append(said)
+        lines: list[Entry] = []
+        for said in reversed(found) if _newest_first(found) else found:
+            _append(lines, said)
         source = f"discord:{channel.get('id', file.stem)}"
         group = channel.get("type") not in _PRIVATE
         parts, _ = agreed_parts(lines, opted_out)
         for agreed in parts:
             for name, part in by_character(agreed):
                 character = naming.character(name)
-                yield Dialogue(character, group, tuple(part), source, present=present)
+                yield Dialogue(character, group, tuple(part), source, present=tuple(present))
+
+
+def _newest_first(found: list[Entry]) -> bool:
+    return bool(found) and (found[0].said.at or 0.0) > (found[-1].said.at or 0.0)
+
+
+def _people(message: dict[str, Any], naming: Naming) -> Iterator[tuple[str, str]]:
+    """Key and each name of the person who wrote a message and of those mentioned in it."""
+    mentions = message.get("mentions")
+    for user in (message.get("author"), *(mentions if isinstance(mentions, list) else ())):
+        if not isinstance(user, dict) or "name" not in user or user.get("isBot") is True:
+            continue
+        names = _names(user)
+        if not naming.is_bot(names, False):
+            for name in dict.fromkeys(reversed(names)):
+                yield _author(user), name
+
+
+def _names(user: dict[str, Any]) -> tuple[str, str]:
+    """A user's login and the name that is shown in the channel."""
+    login = well_formed(str(user["name"]))
+    return login, well_formed(str(user.get("nickname") or "")) or login
+
+
+def _author(user: dict[str, Any]) -> str:
+    return f"discord:{user.get('id', user['name'])}"
 
 
 def _said(file: Path, number: int, message: dict[str, Any], naming: Naming) -> Entry | None:
@@ -68,8 +95,7 @@ def _said(file: Path, number: int, message: dict[str, Any], naming: Naming) -> E
         raise InputError(
             f"{file}, row {number}: message {message.get('id', '?')} has no 'author' with 'name'."
         )
-    login = well_formed(str(author["name"]))
-    name = well_formed(str(author.get("nickname") or "")) or login
+    login, name = _names(author)
     marked = author.get("isBot") is True
     own = naming.is_bot((login, name), marked)
     if marked and not own:
@@ -78,7 +104,7 @@ def _said(file: Path, number: int, message: dict[str, Any], naming: Naming) -> E
     said = Said(
         Line(name, content, own=own),
         teachable=own,
-        author=f"discord:{author.get('id', login)}",
+        author=_author(author),
         at=_time(file, message),
         likes=likes,
         dislikes=dislikes,

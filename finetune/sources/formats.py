@@ -73,10 +73,10 @@ def since(dialogues: Sequence[Dialogue], moment: float) -> list[Dialogue]:
     return found
 
 
-def _detect(path: Path, row: Any) -> str:
-    """The format of which `row` is the first."""
+def format_of(row: Any) -> Format | None:
+    """The format of a file of which `row` is the first; None if it is not known."""
     if not isinstance(row, dict):
-        raise InputError(f"{path}, row 1 is {kind(row)}; {_known()}")
+        return None
     keys = row.keys()
     if keys >= {"messages", "channel"}:
         return "discord"
@@ -90,7 +90,16 @@ def _detect(path: Path, row: Any) -> str:
         return "character_ai"
     if keys & {"chat_metadata", "mes", "is_user", "is_human"} or "character_name" in keys:
         return "sillytavern"
-    held = ", ".join(repr(str(key)[:40]) for key in list(keys)[:8]) or "nothing"
+    return None
+
+
+def _detect(path: Path, row: Any) -> Format:
+    found = format_of(row)
+    if found is not None:
+        return found
+    if not isinstance(row, dict):
+        raise InputError(f"{path}, row 1 is {kind(row)}; {_known()}")
+    held = ", ".join(repr(str(key)[:40]) for key in list(row)[:8]) or "nothing"
     raise InputError(f"The format of {path} is not known: its first row holds {held}; {_known()}")
 
 

@@ -24,13 +24,22 @@ from persona_prompts.speakers import well_formed
 
 _TEXTS = ("mes", "text", "message", "content")
 _HUMAN = ("is_user", "is_human", "isHuman")
-_TIMES = ("%B %d, %Y %I:%M%p", "%B %d, %Y %I:%M %p", "%Y-%m-%d @%Hh %Mm %Ss %fms")
+_TIMES = (
+    "%B %d, %Y %I:%M%p",
+    "%B %d, %Y %I:%M %p",
+    "%Y-%m-%d @%Hh %Mm %Ss %fms",
+    "%Y-%m-%d@%Hh%Mm%Ss",
+    "%Y-%m-%d@%Hh%Mm%Ss%fms",
+)
 
 _Lines = list[tuple[Said, str]]
 
 
 def sillytavern(file: Path, rows: Rows, naming: Naming) -> Iterator[Dialogue]:
-    """One chat a file; messages hidden from the model (`is_system`) are left out."""
+    """One chat a file; messages hidden from the model (`is_system`) are left out.
+
+    A narrator's words (`/sys`) are heard like a person's, but nobody's: no character says them.
+    """
     lines: _Lines = []
     for number, value in rows:
         row = object_row(file, number, value)
@@ -43,7 +52,10 @@ def sillytavern(file: Path, rows: Rows, naming: Naming) -> Iterator[Dialogue]:
         human = next((row[key] for key in _HUMAN if key in row), None)
         if not isinstance(human, bool):
             raise InputError(f"{file}, row {number} has no key 'is_user' of true or false.")
-        name = well_formed(str(row.get("name") or ""))
+        extra = row.get("extra")
+        narrated = isinstance(extra, dict) and extra.get("type") == "narrator"
+        human = human or narrated
+        name = "" if narrated else well_formed(str(row.get("name") or ""))
         swipes = row.get("swipes")
         others = swipes if isinstance(swipes, list) and not human else []
         lines.append(_line(name, text, human, at=_time(row.get("send_date")), variants=others))
@@ -130,7 +142,7 @@ def _line(
 
 
 def _dialogues(lines: _Lines, naming: Naming, source: str) -> Iterator[Dialogue]:
-    people = {said.author for said, character in lines if not character}
+    people = {said.author for said, character in lines if not character and said.author}
     for name, said in by_character(lines):
         yield Dialogue(naming.character(name), len(people) > 1, tuple(said), source)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +29,30 @@ def trainable(loaded: LoadedModel, settings: FinetuneSettings) -> Any:
     Its first weights come from torch's random numbers.
     """
     model: Any = loaded.model
-    quantized = _is_quantized(model)
-    if quantized:
+    if _is_quantized(model):
         model = prepare_model_for_kbit_training(
             model, use_gradient_checkpointing=settings.gradient_checkpointing
         )
     wrapped: Any = get_peft_model(model, adapter_config(settings, loaded))
-    if not quantized:
-        # AdamW's small steps are lost in 16 bits, whatever the base is kept in.
-        for parameter in wrapped.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.to(torch.float32)
+    # AdamW's small steps are lost in 16 bits, whatever the base is kept in.
+    for parameter in wrapped.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
     return wrapped
+
+
+@contextmanager
+def unrounded(model: Any) -> Iterator[None]:
+    """Give the adapter its float32 weights back after the context.
+
+    TRL's trainers round those on a quantised base to bfloat16 when they are built, as QLoRA's
+    authors did.
+    """
+    before = [(one, one.data) for one in model.parameters() if one.requires_grad]
+    yield
+    for parameter, data in before:
+        if parameter.dtype != data.dtype:
+            parameter.data = data.to(parameter.device)
 
 
 def adapter_config(settings: FinetuneSettings, loaded: LoadedModel) -> PeftConfig:

@@ -10,6 +10,7 @@ import torch
 
 from config import FinetuneSettings
 from finetune.training.sharding import is_sharded
+from finetune.training.tracking import PROJECT
 from finetune.training.world import world_size
 from inference.model_loading import LoadedModel
 
@@ -34,7 +35,9 @@ def common(
     loaded: LoadedModel, settings: FinetuneSettings, examples: int, seed: int, folder: Path
 ) -> dict[str, Any]:
     """What all trainers are given; checkpoints go to `folder`."""
-    dtype, device = loaded.model.dtype, loaded.model.device.type
+    # What a quantised base computes in; its other weights are made float32 for training.
+    dtype = loaded.model.config.dtype or loaded.model.dtype
+    device = loaded.model.device.type
     if is_sharded() and torch.cuda.is_available():
         device = "cuda"  # the model waits in the CPU's memory until it is in slices
     parts = settings.micro_batch_size * world_size()
@@ -62,5 +65,6 @@ def common(
         "save_steps": settings.save_steps or 1,
         "save_total_limit": _CHECKPOINTS,
         "report_to": settings.report_to,
+        "project": PROJECT,
         "disable_tqdm": True,
     }

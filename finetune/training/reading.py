@@ -13,7 +13,7 @@ from finetune.preparing.channels import prepare_log, read_log
 from finetune.preparing.pipeline import Tokens
 from finetune.preparing.pseudonyms import Pseudonyms, pseudonym_key
 from finetune.sources.alpaca import read_alpaca
-from finetune.sources.formats import read_source
+from finetune.sources.formats import format_of, read_source
 from finetune.sources.json_files import json_rows
 from finetune.training_set import TrainingSet, read_training_set
 from inference.types import ModelInfo
@@ -44,7 +44,9 @@ def read_channel(config: Config, settings: FinetuneSettings, key: str, seed: int
 
 
 def read_path(settings: FinetuneSettings, path: Path) -> Data:
-    """A prepared folder, or a file of Alpaca rows or OpenAI messages.
+    """A prepared folder, or a file of Alpaca rows, OpenAI messages or ShareGPT conversations.
+
+    Logs of real people have to be prepared first, which hides who they are.
 
     Raises `InputError` with the line or the row and key of what cannot be used.
     """
@@ -55,14 +57,20 @@ def read_path(settings: FinetuneSettings, path: Path) -> Data:
         name = path.resolve().name
         return Data(name, name, lambda *_: made)
     first = next(iter(json_rows(path)), (0, None))[1]
-    if isinstance(first, dict) and "messages" in first:
-        dialogues = read_source(path, "openai")
+    found = format_of(first)
+    if found in ("discord", "sillytavern", "character_ai"):
+        raise InputError(
+            f"{path} is a log of people ({found}); clean it first: python -m finetune prepare"
+            f" --data_path {path} --output_dir DIR."
+        )
+    if found in ("openai", "sharegpt"):
+        dialogues = read_source(path, found)
         check_enough(str(path), sum(dialogue.replies for dialogue in dialogues))
 
         def cut(encoder: Encoder, info: ModelInfo) -> TrainingSet:
             windows = Tokens(encoder.count, info, settings).windows()
-            found = [one for dialogue in dialogues for one in windows.examples(dialogue)]
-            return TrainingSet(train=tuple(found), report={"too_long": windows.too_long})
+            examples = [one for dialogue in dialogues for one in windows.examples(dialogue)]
+            return TrainingSet(train=tuple(examples), report={"too_long": windows.too_long})
 
         return Data(path.name, path.stem, cut)
     check_enough(str(path), len(read_alpaca(path)))

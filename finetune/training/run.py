@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import shutil
@@ -29,6 +28,7 @@ from finetune.publishing import (
 )
 from finetune.training.devices import training_model, use_one_gpu
 from finetune.training.reading import Data, read_channel, read_path
+from finetune.training.tracking import RUNS, check_installed, set_up
 from finetune.training.workplace import workplace
 from finetune.training.world import is_first
 from finetune.training_set import TrainingSet
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from finetune.training.trainer import Trained
     from inference.model_loading import LoadedModel
 
+_CHECKPOINTS = "checkpoints"
 AUTO = "auto"  # of resume_from_checkpoint: the newest one of this name, if there is one
 MERGE_ONLY = "model.merge_adapter only: DoRA cannot share a batch with other adapters"
 
@@ -75,14 +76,11 @@ def run(config: Config, settings: FinetuneSettings, order: Order) -> AdapterInfo
     """
     if order.name is not None:
         check_name(order.name)
-    _check_reporting(settings)
+    check_installed(settings.report_to)
     if order.output_dir is not None:
         _check_output(order.output_dir)
     prepare_libraries()
-    os.environ.update(order.wandb)
-    if settings.report_to == "tensorboard":
-        runs = order.output_dir or config.paths.data
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(runs / "runs"))
+    set_up(order.wandb, order.output_dir or config.paths.data)
     data = read(config, settings, order)
     name = order.name or adapter_name(data.name)
     check_name(name)
@@ -90,9 +88,8 @@ def run(config: Config, settings: FinetuneSettings, order: Order) -> AdapterInfo
         _follow(config, settings, order, data, name)
         return None
     discard_abandoned(config.adapters_dir)
-    place = order.output_dir / "checkpoints" if order.output_dir else _place(config, name)
     try:
-        with workplace(place, keep=order.resume is not None) as scratch:
+        with workplace(_place(config, order, name), keep=order.resume is not None) as scratch:
             return _lead(config, settings, order, data, name, scratch)
     except BaseException:
         if order.output_dir is not None:
@@ -100,7 +97,10 @@ def run(config: Config, settings: FinetuneSettings, order: Order) -> AdapterInfo
         raise
 
 
-def _place(config: Config, name: str) -> Path:
+def _place(config: Config, order: Order, name: str) -> Path:
+    """Where checkpoints stay until the adapter is done."""
+    if order.output_dir is not None:
+        return order.output_dir / _CHECKPOINTS
     return config.paths.data / "training" / name
 
 
@@ -141,7 +141,7 @@ def _follow(
     """Train along in any other process; checkpoints and adapter are the first one's work."""
     loaded, made = load_and_cut(config, settings, order, data)
     start = _start(AdapterRegistry(config.adapters_dir), settings, order, loaded)
-    scratch = order.output_dir / "checkpoints" if order.output_dir else _place(config, name)
+    scratch = _place(config, order, name)
     with Progress(name, shown=False) as progress:
         _learn(loaded, made, settings, order, start, scratch, progress)
 
@@ -271,22 +271,13 @@ def _staging(registry: AdapterRegistry, name: str, order: Order) -> Iterator[Pat
 
 
 def _check_output(folder: Path) -> None:
-    """Only what is an adapter already may be replaced."""
+    """Only what is an adapter already, or was to become one, may be replaced."""
     if folder.is_file() or (
         folder.is_dir()
-        and any(entry.name != "checkpoints" for entry in folder.iterdir())
+        and any(entry.name not in (_CHECKPOINTS, RUNS) for entry in folder.iterdir())
         and not (folder / WEIGHTS_FILE).is_file()
     ):
         raise InputError(f"{folder} holds something other than an adapter; choose an empty folder.")
-
-
-def _check_reporting(settings: FinetuneSettings) -> None:
-    tool = settings.report_to
-    if tool != "none" and importlib.util.find_spec(tool) is None:
-        raise InputError(
-            f"{tool} is not installed; pip install {tool}, or set report_to to none and leave out"
-            " --wandb_project."
-        )
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from config import Config, FinetuneSettings
 from finetune.commands.train import add_parser, settings_of
+from finetune.errors import InputError
 from finetune.publishing import adapter_name, discard_abandoned
 from inference.adapters import AdapterRegistry, check_name, weights_hash
 from tests.conftest import REPOSITORY
@@ -97,8 +98,32 @@ def test_the_preset_is_alpaca_loras_and_what_is_given_wins() -> None:
     assert preset.prompt_template_name == "alpaca"
 
 
+def test_alpaca_loras_own_command_line_is_understood() -> None:
+    command = (
+        "--base_model decapoda-research/llama-7b-hf --output_dir ./lora-alpaca --batch_size 128"
+        " --micro_batch_size 4 --num_epochs 3 --learning_rate 1e-4 --cutoff_len 512 --val_set_size"
+        " 2000 --lora_r 8 --lora_alpha 16 --lora_dropout 0.05 --lora_target_modules [q_proj,v_proj]"
+        " --train_on_inputs --group_by_length"
+    )
+    settings = parsed(*command.split())
+    assert settings.lora_target_modules == ["q_proj", "v_proj"]
+    assert settings.train_on_inputs
+    assert settings.group_by_length
+    assert not parsed("--train_on_inputs", "False", "--add-eos-token=false").add_eos_token
+
+
 def test_a_wandb_project_means_reporting_to_wandb() -> None:
     assert parsed("--wandb_project", "troupe").report_to == "wandb"
+    assert parsed("--report_to", "wandb", "--wandb_watch", "all").report_to == "wandb"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--wandb_run_name", "x"), ("--wandb_project", "x", "--report_to", "tensorboard")],
+)
+def test_wandb_options_that_nobody_would_read_are_refused(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=f"{arguments[0]} is for Weights & Biases"):
+        parsed(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +134,7 @@ def test_a_wandb_project_means_reporting_to_wandb() -> None:
         (("--channel", "terminal:main", "--data_path", "x"), "not allowed with"),
         (("--data_path", "none.json"), "There is no file none.json"),
         (("--channel", "terminal:main", "--wandb_project", "x"), "wandb is not installed"),
+        (("--channel", "terminal:main", "--report_to", "trackio"), "or set report_to to none."),
         (
             ("--channel", "terminal:main", "--output_dir", str(REPOSITORY / "tests")),
             "something other than an adapter",
@@ -127,8 +153,10 @@ def test_a_wandb_project_means_reporting_to_wandb() -> None:
     ],
 )
 def test_wrong_input_is_one_sentence(
-    make_place: MakePlace, arguments: tuple[str, ...], said: str
+    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
 ) -> None:
+    for tool in ("wandb", "trackio"):  # as if not installed
+        monkeypatch.setitem(sys.modules, tool, None)
     place = make_place()
     place.log()
     assert said in refusal(place.train(*arguments))
@@ -176,11 +204,27 @@ def test_openai_messages_are_learnt(make_place: MakePlace, tmp_path: Path) -> No
     assert printed["adapter"] == "talk@1"
     assert (printed["figures"]["examples"], printed["figures"]["replies"]) == (6, 9)
 
+    spoken = {"system": "system", "user": "human", "assistant": "gpt"}
+    rows = [
+        {"conversations": [{"from": spoken[str(one["role"])], "value": one["content"]}
+                           for one in chat]}
+        for chat in chats
+    ]  # fmt: skip
+    done = place.train("--data_path", rows_file(tmp_path, rows), "--num_epochs", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["figures"]["replies"] == 12
+
     del chats[4][1]["content"]
     file.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
     said = refusal(place.train("--data_path", str(file)))
     assert "row 5" in said
     assert "content" in said
+
+
+def test_a_log_of_people_has_to_be_prepared_first(make_place: MakePlace, tmp_path: Path) -> None:
+    log = {"channel": {"id": "7"}, "messages": []}
+    said = refusal(make_place().train("--data_path", rows_file(tmp_path, log)))
+    assert "is a log of people (discord); clean it first: python -m finetune prepare" in said
 
 
 def test_a_file_is_learnt_and_published_version_by_version(
@@ -231,6 +275,7 @@ def test_into_a_folder_in_half_precision_without_the_registry(
     make_place: MakePlace, tmp_path: Path
 ) -> None:
     place, folder = make_place(), tmp_path / "out"
+    (folder / "runs").mkdir(parents=True)  # TensorBoard's, of a training that was stopped
     arguments = ("--data_path", rows_file(tmp_path), "--num_epochs", "1", "--save_dtype", "float16")
     done = place.train(*arguments, "--output_dir", str(folder), "--method", "sft", "--json")
     assert done.returncode == 0, done.stderr
@@ -239,6 +284,7 @@ def test_into_a_folder_in_half_precision_without_the_registry(
     assert sorted(file.name for file in folder.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
+        "runs",
         "training.html",
         "training.png",
         "troupe.json",

@@ -13,9 +13,11 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils.launch import prepare_multi_gpu_env
 from safetensors.torch import load_file
 
+from finetune.__main__ import _parser as main_parser
 from tests.conftest import REPOSITORY
 from tests.finetune.conftest import MakePlace, Place, environment
 
+_DATA = ["--data_path", "set.json"]
 _LAUNCH = REPOSITORY / "finetune" / "launch"
 _ROWS = [
     {"instruction": f"What is ship {i}?", "output": f"Ship {i}, the Saltlight." + " Aye." * (i % 4)}
@@ -116,6 +118,33 @@ def test_accelerate_takes_the_files(file: str, kind: str) -> None:
     if config.deepspeed_config:
         shipped = REPOSITORY / config.deepspeed_config["deepspeed_config_file"]
         assert shipped == _LAUNCH / "zero3.json"
+
+
+def _documented() -> list[list[str]]:
+    """The command lines of the page on several GPUs, word by word."""
+    page = (REPOSITORY / "docs" / "training_on_several_gpus.md").read_text(encoding="utf-8")
+    lines = [line.partition("#")[0].split() for line in page.splitlines()]
+    return [line for line in lines if line[:1] in (["accelerate"], ["torchrun"])]
+
+
+@pytest.mark.parametrize("line", _documented(), ids=lambda line: " ".join(line[:4]))
+def test_the_documented_commands_can_be_read(
+    line: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.distributed.run import parse_args
+
+    monkeypatch.chdir(REPOSITORY)
+    program, *rest = (word for word in line if word != "…")
+    if program == "accelerate":
+        launch = launch_command_parser().parse_args(rest[1:])
+        launch, *_ = _validate_launch_command(launch)
+        assert launch.num_processes == 2
+    else:
+        launch = parse_args(rest)
+    assert (launch.module, launch.training_script) == (True, "finetune")
+    given = list(launch.training_script_args)
+    options = main_parser().parse_args([*given, *([] if "--data_path" in given else _DATA)])
+    assert options.command == "train"
 
 
 def test_transformers_fills_deepspeeds_configuration(

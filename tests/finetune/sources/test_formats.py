@@ -71,6 +71,25 @@ def test_a_system_message_stands_for_the_card(tmp_path: Path) -> None:
     assert not played.card_from_file
 
 
+def test_sharegpts_speakers_and_weights(tmp_path: Path) -> None:
+    row = {"system": "You are Vex.",
+           "conversations": [{"from": "system", "value": "It rains."},
+                             {"from": "human", "value": "Hi"},
+                             {"from": "gpt", "value": "Ahoy.", "weight": 0},
+                             {"from": "human", "value": "How warm is it?"},
+                             {"from": "function_call", "value": "{}"},
+                             {"from": "observation", "value": "4"},
+                             {"from": "gpt", "value": "Cold.", "weight": 1}]}  # fmt: skip
+    [dialogue] = read_source(write(tmp_path, [row]))
+    assert dialogue.character.system_prompt == "You are Vex.\nIt rains."
+    assert lines(dialogue) == [
+        ("", "Hi", False),
+        ("", "Ahoy.", False),
+        ("", "How warm is it?", False),
+        ("", "Cold.", True),
+    ]
+
+
 EXPORT: dict[str, Any] = {
     "guild": {"id": "1", "name": "Tavern"},
     "channel": {"id": "7", "type": "GuildTextChat", "name": "bar"},
@@ -101,7 +120,11 @@ def test_a_discord_export(tmp_path: Path) -> None:
     assert dialogue.character.id == "mirela"
     assert dialogue.group
     assert dialogue.source == "discord:7"
-    assert dialogue.present == (("discord:11", "Ann"), ("discord:13", "bo"))
+    assert dialogue.present == (
+        ("discord:11", "Ann"),
+        ("discord:11", "ann"),
+        ("discord:13", "bo"),
+    )
     assert (dialogue.said[1].likes, dialogue.said[1].dislikes) == (2, 1)
     assert dialogue.said[1].at == 1795269605.0
     marked = read_source(write(tmp_path, EXPORT), cast=CAST)

@@ -21,7 +21,7 @@ from finetune.publishing import save_weights
 from finetune.training.arguments import epochs_for
 from finetune.training.checks import check_settings
 from finetune.training.replies import ReplyTrainer
-from finetune.training.trainer import encoder_for
+from finetune.training.trainer import encoder_for, explained
 from finetune.training_set import TrainingSet
 from inference.engine.batch_engine import BatchEngine, EngineSettings
 from inference.model_loading import LoadedModel, load_model
@@ -136,6 +136,38 @@ def test_a_loss_that_is_no_number_ends_the_training(
     monkeypatch.setattr(ReplyTrainer, "compute_loss", broken)
     with pytest.raises(TrainingError, match=r"The loss became nan at step 1; lower learning_rate"):
         teach()
+
+
+def test_a_tracker_that_takes_no_report_is_one_sentence(tmp_path: Path) -> None:
+    refusal = type("UsageError", (Exception,), {"__module__": "wandb.errors.errors"})
+    said = r"^wandb takes no report \(No API key\); mend that, or set report_to to none\.$"
+    for tool, kind, match in (("wandb", InputError, said), ("none", refusal, "No API")):
+        settings = FinetuneSettings.model_validate({"report_to": tool})
+        with pytest.raises(kind, match=match), explained(settings, tmp_path):
+            raise refusal("No API\nkey.")
+
+
+@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
+def test_a_quantised_base_stays_so_and_its_adapter_learns(
+    embedded: LoadedModel, tmp_path: Path, quantization: str
+) -> None:
+    save_tiny_llama(tmp_path / "tiny", embedded, hidden_size=64)  # bitsandbytes' block
+    settings = ModelSettings.model_validate(
+        {
+            "base": str(tmp_path / "tiny"),
+            "device": "cpu",
+            "quantization": quantization,
+            "dtype": "bfloat16",
+        }
+    )
+    loaded = load_model(settings, MODELS)
+    teach = teaching(lambda: loaded, tmp_path / "scratch")
+    trained = teach(num_epochs=4.0, learning_rate=1e-2, gradient_checkpointing=True)
+    assert trained.figures["final_loss"] < trained.figures["first_loss"] - 0.1
+    assert loaded.model.config.dtype == torch.bfloat16  # which GPUs compute in
+    layer = trained.model.get_base_model().model.layers[0].self_attn.q_proj
+    assert layer.base_layer.weight.dtype in (torch.int8, torch.uint8)
+    assert layer.lora_B["default"].weight.dtype == torch.float32
 
 
 def test_sft_learns_the_replies(teach: Learn) -> None:
