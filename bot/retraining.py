@@ -24,6 +24,8 @@ from bot.errors import CommandError
 from config import DEFAULT_PATH, Config
 from db.database import Database
 from db.runs import Run
+from inference.adapters import AdapterRegistry
+from inference.promotions import taken_back
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class RetrainCommands:
     ) -> None:
         self._config = config
         self._runs = database.runs
+        self._adapters = AdapterRegistry(config.adapters_dir)
         self._clock = clock
         self._launch: Launch = launch
         self._process: subprocess.Popen[bytes] | None = None
@@ -66,7 +69,7 @@ class RetrainCommands:
         if run.finished_at is None:
             lines += self._under_way(run, at_work=await self._at_work())
         else:
-            lines.append(f"The last run, {self._ended(run)}")
+            lines.append(f"The last run, {await self._ended(run)}")
             lines += [f"Report: {run.report}"] if run.report else []
         return Answer("\n".join([*lines, *_figure_lines(run.figures)]))
 
@@ -76,7 +79,8 @@ class RetrainCommands:
         if not runs:
             return Answer("Nothing was retrained yet.")
         at_work = await self._at_work()
-        return Answer("\n".join(f"· {self._line(run, at_work=at_work)}" for run in runs))
+        lines = [await self._line(run, at_work=at_work) for run in runs]
+        return Answer("\n".join(f"· {line}" for line in lines))
 
     async def run(
         self, adapter: str = "", *, force: bool = False, trigger: Trigger = "command"
@@ -119,7 +123,7 @@ class RetrainCommands:
             runs = await self._runs.newest(1)
             new = bool(runs) and (runs[0].key not in before or runs[0].pid == process.pid)
             if new and runs[0].finished_at is not None:
-                return Answer(f"It is over already: {self._ended(runs[0])}")
+                return Answer(f"It is over already: {await self._ended(runs[0])}")
             if code is not None:
                 raise CommandError(f"It did not begin: {await asyncio.to_thread(self._last_word)}")
             if new:
@@ -170,12 +174,12 @@ class RetrainCommands:
         done = ", ".join(f"{name} {_span(took)}" for name, took in run.stage_times.items())
         return [*lines, f"Done: {done}."] if done else lines
 
-    def _line(self, run: Run, *, at_work: bool) -> str:
+    async def _line(self, run: Run, *, at_work: bool) -> str:
         if run.finished_at is not None:
-            return self._ended(run)
+            return await self._ended(run)
         return " ".join(self._under_way(run, at_work=at_work)[:1])
 
-    def _ended(self, run: Run) -> str:
+    async def _ended(self, run: Run) -> str:
         between = ""
         if run.challenger:
             between = f" `{run.challenger}` against `{run.champion or 'base'}`:"
@@ -183,7 +187,20 @@ class RetrainCommands:
         return (
             f"{run.key} of `{run.adapter}`:{between} **{run.state}** {ago} ago."
             f" {_cut(run.reason)}".rstrip()
-        )
+        ) + await asyncio.to_thread(self._since, run)
+
+    def _since(self, run: Run) -> str:
+        """What became of its version since, where the row does not say so before the next look."""
+        if run.state == "canary":
+            canary = self._adapters.canary(run.adapter)
+            return "" if canary is not None and canary.run == run.key else " Its trial is over."
+        if run.state != "promoted":
+            return ""
+        rollback = taken_back(self._adapters.history(run.adapter), run.key)
+        if rollback is None:
+            return ""
+        ago = _span(self._clock() - rollback.at)
+        return f" It was taken back {ago} ago: {_cut(rollback.reason) or 'nobody said why'}."
 
 
 async def retrain_line(commands: RetrainCommands, words: Sequence[str]) -> Answer | None:

@@ -98,6 +98,22 @@ def earlier(past: Sequence[Promotion], present: int | None, versions: Sequence[i
     return next((v for v in reversed(undo) if v in versions and v != present), None)
 
 
+def taken_back(past: Sequence[Promotion], run: str) -> Promotion | None:
+    """The rollback that undid what the retraining `run` promoted; None: none, or it stands again.
+
+    `past` is newest first. Whoever rolled back need not have known of the run.
+    """
+    version, undone = None, None
+    for change in reversed(past):
+        if change.run == run and not change.back:
+            version, undone = change.version, None
+        elif version is not None and change.version == version:
+            undone = None
+        elif version is not None and change.back and change.previous == version:
+            undone = change
+    return undone
+
+
 def write(home: Path, version: int | None, past: Sequence[Promotion]) -> None:
     """Let the name stand for `version`; `past`, newest first, is remembered. Call it `locked`."""
     lines = [p.model_dump_json() for p in past[:_MOST]][::-1]

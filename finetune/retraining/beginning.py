@@ -18,7 +18,7 @@ from db.runs import Run
 from finetune.retraining.job import Job, standing
 from finetune.retraining.ledger import Ledger
 from finetune.retraining.means import Means, Say
-from finetune.retraining.runs_on_disk import end
+from finetune.retraining.runs_on_disk import CANCELLED, STALE, end, is_stale
 from finetune.retraining.stages import committed
 from finetune.retraining.workspace import Workspace
 from inference.adapters import AdapterRegistry
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
 # What a run's outcome rests on: fixed when it begins, whatever the file says later.
 SECTIONS = ("retrain", "gate", "canary", "prepare", "finetune", "sampling", "prompt")
-STALE_SECONDS = 3 * 86_400.0  # what was agreed to be learnt from may have changed since
 _TRAINED = ("promoted", "canary", "rejected")
 _LOOKED_THROUGH = 1000  # rows
-_CANCELLED = "It was cancelled after it had been broken off."
 
 
 def begin(config: Config, order: Order, name: str, ledger: Ledger, means: Means, say: Say) -> Job:
@@ -83,6 +81,22 @@ def begin(config: Config, order: Order, name: str, ledger: Ledger, means: Means,
     return Job(config, run, workspace, means, say)
 
 
+def record_failure(config: Config, order: Order, name: str, reason: str, ledger: Ledger) -> None:
+    """A row for a run that could not begin, so that the operators hear of it."""
+    now = time.time()
+    run = Run(
+        key=_free_key(config.retraining_dir, ledger, now),
+        adapter=name,
+        state="failed",
+        started_at=now,
+        finished_at=now,
+        settings={"trigger": order.trigger, "notes": []},
+        reason=reason,
+        pid=os.getpid(),
+    )
+    ledger.put(run)
+
+
 def resume(
     config: Config,
     order: Order,
@@ -102,16 +116,18 @@ def resume(
     job = Job(_as_begun(config, run.settings) or config, run, workspace, means, say)
     if committed(job) is None:
         cancelled = ledger.is_cancelled(run.key)
-        reason = _CANCELLED if cancelled else _given_up(config, order, run, means, say)
+        reason = CANCELLED if cancelled else _given_up(config, order, run, means, say)
         if reason:
             over = end(run, reason, ledger, "cancelled" if cancelled else "failed")
             workspace.write_run(over)
             workspace.shrink(())
             say(f"{run.key} is given up: {reason}")
             return None
-    say(f"Going on with {run.key}, which was broken off in the stage {run.stage or 'snapshot'}.")
-    workspace.write_run(run)
-    ledger.put(run)
+    job.remark(
+        f"Going on with {run.key}, which was broken off in the stage {run.stage or 'snapshot'}."
+    )
+    workspace.write_run(job.run)
+    ledger.put(job.run)
     return job
 
 
@@ -121,9 +137,8 @@ def _given_up(config: Config, order: Order, run: Run, means: Means, say: Say) ->
         return "It was broken off, and a fresh run was asked for."
     if _as_begun(config, run.settings) is None:
         return "It was broken off, and was begun by another version of Troupe."
-    if time.time() - (run.stage_at or run.started_at) > STALE_SECONDS:
-        days = STALE_SECONDS / 86_400
-        return f"It was broken off more than {days:.0f} days ago, and its data are as old."
+    if is_stale(run):
+        return STALE
     if means.fingerprint(config, say) != run.settings["base_fingerprint"]:
         return "It was broken off, and model.base is another model by now."
     return ""

@@ -1,9 +1,9 @@
 """What live rates mean for a version on trial, and for one that was promoted. Nothing is read here.
 
-A limit is passed when the lower end of Wilson's 95 % interval is past it, so that a few replies
-prove nothing. Two versions are compared by Fisher's exact test. A trial is looked at many times: it
-is broken off early only for a difference of p < .001 and judged in the end at p < .05 (Haybittle
-1971, Peto et al. 1976), which together keep the error of the last look.
+Both are looked at every hour, and what is unlikely at one look is likely at one of a thousand. So a
+limit counts as passed only where `surely_above` says so, whose error is that of all looks together.
+Two versions are compared by Fisher's exact test, at p < .001 only, which keeps the error of many
+looks small as well (Haybittle 1971, Peto et al. 1976); a trial is judged in its end at p < .05.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Literal
 
 from config import CanarySettings
 from finetune.retraining.live_rates import LiveRates, Share
-from finetune.retraining.proportions import chance_of_more, wilson_low
+from finetune.retraining.proportions import chance_of_more, surely_above
 from inference.adapters import Canary
 
 _IN_THE_END = 0.05
 _BEFORE = 0.001
+# How likely a version that is within a limit is past it at any of all looks: 5 % for both kinds.
+_AT_ANY_LOOK = 0.025
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def judge_trial(
         enough = mine.n >= kind.least(settings)
         limit = kind.limit(settings)
         better = _more(other, mine, _IN_THE_END)
-        if enough and _past(mine, limit) and not better:
+        if enough and surely_above(*mine, limit, _AT_ANY_LOOK) and not better:
             return Verdict("back", f"{_told(kind, tried)}, past the limit of {limit:.0%}")
         if enough and _more(mine, other, _IN_THE_END if now >= canary.until else _BEFORE):
             beside = f"beside {kind.said(champion)} in the other channels"
@@ -99,37 +101,36 @@ def judge_trial(
 
 
 def judge_promoted(
-    current: LiveRates, before: LiveRates, settings: CanarySettings
+    current: LiveRates, before: LiveRates, settings: CanarySettings, *, month: int = 0
 ) -> Verdict | None:
     """Whether a promoted version is taken back; None: it is within its limits.
 
-    `before` is what the version to go back to did in its last days. Where that is known and was not
-    better, going back would not help, and the verdict is to keep what is there.
+    `current` is what it did in its `month`, counted from 0, so far. `before` is what the version to
+    go back to did in its last days. Where that is known and was not surely better, going back might
+    not help, and the verdict is to keep what is there.
     """
+    spent = 1 / ((month + 1) * (month + 2))  # of the chances to err; all months add up to 1
     kept = None
     for kind in _KINDS:
         now, then = kind.of(current), kind.of(before)
         least, limit = kind.least(settings), kind.limit(settings)
-        if now.n < least or not _past(now, limit):
+        if now.n < least or not surely_above(*now, limit, _AT_ANY_LOOK * spent):
             continue
         said = f"{_told(kind, current)}, past the limit of {limit:.0%}"
-        if then.n < least or _more(now, then, _IN_THE_END):
-            return Verdict("back", f"{said}; the version before: {kind.said(before)}")
-        kept = Verdict("keep", f"{said}, but the version before did no better: {kind.said(before)}")
+        known = kind.said(before)
+        if then.n < least or _more(now, then, 2 * _BEFORE * spent):
+            return Verdict("back", f"{said}; the version before: {known}")
+        kept = Verdict("keep", f"{said}, but not surely worse than the version before: {known}")
     return kept
 
 
-def past_a_limit(current: LiveRates, settings: CanarySettings) -> bool:
+def past_a_limit(current: LiveRates, settings: CanarySettings, *, month: int = 0) -> bool:
     """Whether `judge_promoted` has anything to say, whatever was before."""
-    return judge_promoted(current, LiveRates(), settings) is not None
+    return judge_promoted(current, LiveRates(), settings, month=month) is not None
 
 
 def _told(kind: _Kind, rates: LiveRates) -> str:
     return f"it {kind.verb} {kind.said(rates)}"
-
-
-def _past(share: Share, limit: float) -> bool:
-    return wilson_low(share.part, share.n) > limit
 
 
 def _more(share: Share, other: Share, level: float) -> bool:

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import math
 
-_Z = 1.959963984540054  # of the 95 % interval
+_ALTERNATIVES = 8  # greater shares that `surely_above` weighs against the bar
 
 
-def wilson_low(count: int, n: int) -> float:
-    """Lower end of the 95 % interval of the share `count` / `n` (Wilson 1927); 0 for none."""
-    if n == 0:
-        return 0.0
-    share, z2 = count / n, _Z * _Z
-    middle = share + z2 / (2 * n)
-    half = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max((middle - half) / (1 + z2 / n), 0.0)
+def surely_above(count: int, n: int, bar: float, level: float) -> bool:
+    """Whether `count` of `n` come from a share above `bar`; wrong with chance `level` at most.
+
+    That holds for all looks together, however often one looks while `n` grows: what is compared
+    with 1 / `level` is the likelihood of greater shares against that of `bar` (Wald 1945), averaged
+    over several of them (Robbins 1970). If the true share is `bar` or less, that average is a
+    supermartingale, which gets so far at any time with chance `level` at most (Ville 1939).
+    """
+    if bar <= 0.0:
+        return count > 0
+    if bar >= 1.0:
+        return False
+    greater = [bar + (1 - bar) * 0.5**step for step in range(1, _ALTERNATIVES + 1)]
+    logs = [
+        count * math.log(share / bar) + (n - count) * math.log((1 - share) / (1 - bar))
+        for share in greater
+    ]
+    most = max(logs)
+    average = most + math.log(math.fsum(math.exp(one - most) for one in logs) / len(logs))
+    return average >= -math.log(level)
 
 
 def chance_of_more(count: int, n: int, other_count: int, other_n: int) -> float:

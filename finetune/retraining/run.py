@@ -17,7 +17,7 @@ from db.database import DatabaseError
 from db.runs import Run, RunState
 from finetune.disk import is_full_disk
 from finetune.errors import InputError, TrainingError
-from finetune.retraining.beginning import begin, resume
+from finetune.retraining.beginning import begin, record_failure, resume
 from finetune.retraining.job import Job, Redo, Skip
 from finetune.retraining.keeping import delete_old_versions
 from finetune.retraining.ledger import Ledger
@@ -28,7 +28,7 @@ from finetune.retraining.stages import KEPT, LOOSE, STAGES, committed
 from finetune.retraining.stopping import Stopper
 from finetune.retraining.watch import watch
 from finetune.retraining.workspace import Damaged, Workspace
-from inference.adapters import check_name
+from inference.adapters import AdapterRegistry, check_name
 from inference.types import InferenceError
 
 MOST_ATTEMPTS = 5  # of one stage, without coming to its end or being stopped kindly
@@ -76,15 +76,25 @@ def retrain(
     with only_one(config.retraining_dir):
         ledger = Ledger(config, say)
         _look_at_live(config, say)
-        left = settle(config.retraining_dir, ledger, name)
+        left = settle(config.retraining_dir, ledger, name, AdapterRegistry(config.adapters_dir))
         job = resume(config, order, left, ledger, means, say)
         if job is None:
-            job = begin(config, order, name, ledger, means, say)
+            job = _begun(config, order, name, ledger, means, say)
         worker = _Worker(job, ledger, poll_seconds)
         try:
             return worker.work()
         finally:
             prune(config.retraining_dir, config.retrain.keep_reports, ledger)
+
+
+def _begun(config: Config, order: Order, name: str, ledger: Ledger, means: Means, say: Say) -> Job:
+    """`begin`; what keeps a scheduled run from it is told in a row, as nobody reads its output."""
+    try:
+        return begin(config, order, name, ledger, means, say)
+    except (InputError, InferenceError) as error:
+        if order.trigger == "schedule":
+            record_failure(config, order, name, f"It did not begin: {error}", ledger)
+        raise
 
 
 def _look_at_live(config: Config, say: Say) -> None:

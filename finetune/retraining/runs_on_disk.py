@@ -11,9 +11,15 @@ from pathlib import Path
 
 from db.runs import Run, RunState
 from finetune.retraining.ledger import Ledger
-from finetune.retraining.stages import KEPT
+from finetune.retraining.stages import KEPT, committed_in
 from finetune.retraining.workspace import Damaged, Workspace
+from inference.adapters import AdapterRegistry
 
+STALE_SECONDS = 3 * 86_400.0  # what was agreed to be learnt from may have changed since
+STALE = (
+    f"It was broken off more than {STALE_SECONDS / 86_400:.0f} days ago, and its data are as old."
+)
+CANCELLED = "It was cancelled after it had been broken off."
 KEY = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ(-\d+)?")
 
 
@@ -25,19 +31,22 @@ def workspaces(folder: Path) -> Iterator[Workspace]:
                 yield Workspace(entry)
 
 
-def settle(folder: Path, ledger: Ledger, adapter: str) -> Run | None:
+def settle(folder: Path, ledger: Ledger, adapter: str, registry: AdapterRegistry) -> Run | None:
     """Make rows and folders say the same; returns the run of `adapter` that was broken off.
 
-    A row that the database lost (put back from a backup) is made anew from its folder; a row that
-    says that it is running, and has no folder to go on from, has failed. Of several runs broken off
-    the newest is gone on with. Nothing else may be at work.
+    A row that the database lost (put back from a backup) is made anew from its folder, and what a
+    folder says of its run, where it is torn, from its row. A row that says that it is running, and
+    has no folder to go on from, has failed. Of several runs broken off the newest is gone on with;
+    those of other adapters are given up after some days, as nobody may ever ask for them again.
+    Nothing else may be at work.
     """
     known: dict[str, Run] = {}
     for workspace in workspaces(folder):
-        try:
-            run = workspace.read_run()
-        except Damaged:
-            if not any(entry.is_dir() for entry in workspace.folder.iterdir()):
+        run = _recorded(workspace, ledger)
+        if run is None:
+            if any(entry.is_dir() for entry in workspace.folder.iterdir()):
+                workspace.shrink(KEPT)  # nobody knows what it was
+            else:
                 shutil.rmtree(workspace.folder)  # killed before it had begun
             continue
         known[run.key] = run
@@ -50,19 +59,51 @@ def settle(folder: Path, ledger: Ledger, adapter: str) -> Run | None:
             ledger.put(run)
     for row in ledger.unfinished():
         if row.key not in known:
-            what = "cannot be read" if (folder / row.key).is_dir() else "is gone"
-            end(
-                row,
-                f"It cannot be gone on with: what it kept in {folder / row.key} {what}.",
-                ledger,
-            )
-    left = [run for run in known.values() if run.state == "running" and run.adapter == adapter]
-    for run in left[:-1]:
-        over = end(run, f"It was broken off, and {left[-1].key} was begun since.", ledger)
-        workspace = Workspace(folder / run.key)
-        workspace.write_run(over)
-        workspace.shrink(())
+            gone = f"It cannot be gone on with: what it kept in {folder / row.key} is gone."
+            _put_down(row, gone, "failed", ledger, registry)
+    broken_off = [run for run in known.values() if run.state == "running"]
+    left = [run for run in broken_off if run.adapter == adapter]
+    for run in broken_off:
+        why: tuple[str, RunState] | None = None
+        if ledger.is_cancelled(run.key) and run not in left[-1:]:
+            why = CANCELLED, "cancelled"
+        elif run.adapter != adapter and is_stale(run):
+            why = STALE, "failed"
+        elif run in left[:-1]:
+            why = f"It was broken off, and {left[-1].key} was begun since.", "failed"
+        if why is not None:
+            workspace = Workspace(folder / run.key)
+            workspace.write_run(_put_down(run, *why, ledger, registry))
+            workspace.shrink(KEPT)
     return left[-1] if left else None
+
+
+def is_stale(run: Run) -> bool:
+    """Whether a run that was broken off has lain still for too long to be gone on with."""
+    return time.time() - (run.stage_at or run.started_at) > STALE_SECONDS
+
+
+def _recorded(workspace: Workspace, ledger: Ledger) -> Run | None:
+    """The run of a folder, by its file or, where that is torn, by its row; None: neither knows."""
+    try:
+        return workspace.read_run()
+    except Damaged:
+        row = ledger.get(workspace.folder.name)
+        if row is not None:
+            workspace.write_run(row)
+        return row
+
+
+def _put_down(
+    run: Run, reason: str, state: RunState, ledger: Ledger, registry: AdapterRegistry
+) -> Run:
+    """End a run that is not gone on with; what it promoted stays so, and lacks its report."""
+    done = committed_in(registry, run)
+    if done is None:
+        return end(run, reason, ledger, state)
+    notes = [*run.settings.get("notes", []), f"There is no report. {reason}"]
+    promoted = replace(run, settings={**run.settings, "notes": notes})
+    return end(promoted, run.reason, ledger, done)
 
 
 def end(run: Run, reason: str, ledger: Ledger, state: RunState = "failed") -> Run:

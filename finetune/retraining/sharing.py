@@ -19,6 +19,7 @@ Say = Callable[[str], None]
 
 HAND_OVER_SECONDS = 600.0  # the longest reply under way, with room to spare
 _LOWEST_PRIORITY = 7  # of best effort, 0 to 7
+_OUT_OF_MEMORY = 500  # -1000 to 1000: how much sooner than others the kernel takes this process
 
 
 @contextmanager
@@ -85,7 +86,8 @@ def uses_gpu(device: str) -> bool:
 def give_way(niceness: int) -> None:
     """Lower this process's priority for CPU and disk to `niceness` (0 to 19), never raise it.
 
-    On Linux each thread has its own, and new ones take after the thread that starts them.
+    Where memory runs out it goes before the bot, whoever started it. On Linux each thread has its
+    own priority, and new ones take after the thread that starts them.
     """
     if niceness == 0:
         return
@@ -95,6 +97,10 @@ def give_way(niceness: int) -> None:
         with suppress(ProcessLookupError):  # it ended meanwhile
             if os.getpriority(os.PRIO_PROCESS, thread) < niceness:
                 os.setpriority(os.PRIO_PROCESS, thread, niceness)
+    score = Path("/proc/self/oom_score_adj")
+    with suppress(OSError, ValueError):  # not Linux
+        if int(score.read_text()) < _OUT_OF_MEMORY:
+            score.write_text(str(_OUT_OF_MEMORY))
     if ionice := shutil.which("ionice"):
         # Best effort, not idle: what waits for the disk there may wait for ever, and it could hold
         # the database's lock meanwhile. Where containers forbid it, things go on without.

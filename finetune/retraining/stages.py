@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from config import Config, DatabaseSettings, PathSettings
+from db.runs import Run
 from db.snapshot import snapshot as copy_database
 from finetune.errors import InputError
 from finetune.retraining.job import Job, Redo, Skip, standing
 from finetune.retraining.means import Lesson
 from finetune.retraining.publication import is_whole, publish
 from finetune.retraining.workspace import write_durably
-from inference.adapters import AdapterError, AdapterInfo
+from inference.adapters import AdapterError, AdapterInfo, AdapterRegistry
 from persona_prompts.identity.measures import words
 
 if TYPE_CHECKING:
@@ -251,11 +252,15 @@ def promote(job: Job) -> Result:
 
 def committed(job: Job) -> Literal["promoted", "canary"] | None:
     """What this run made of its challenger in the registry: `promoted`, `canary` or nothing."""
-    name, key = job.run.adapter, job.run.key
-    if any(promotion.run == key for promotion in job.registry.history(name)):
+    return committed_in(job.registry, job.run)
+
+
+def committed_in(registry: AdapterRegistry, run: Run) -> Literal["promoted", "canary"] | None:
+    """The same of any run."""
+    if any(promotion.run == run.key for promotion in registry.history(run.adapter)):
         return "promoted"
-    canary = job.registry.canary(name)
-    return "canary" if canary is not None and canary.run == key else None
+    canary = registry.canary(run.adapter)
+    return "canary" if canary is not None and canary.run == run.key else None
 
 
 def report(job: Job) -> Result:
@@ -290,4 +295,4 @@ STAGES: dict[str, Callable[[Job], Result]] = {
 LOOSE = {"snapshot": (SNAPSHOT_FILE, f"{SNAPSHOT_FILE}-wal", f"{SNAPSHOT_FILE}-shm")}
 KEPT = ("evaluate", "gate", "promote", "report")  # of a run that is over
 
-__all__ = ["KEPT", "LOOSE", "STAGES", "committed", "note_of"]
+__all__ = ["KEPT", "LOOSE", "STAGES", "committed", "committed_in", "note_of"]

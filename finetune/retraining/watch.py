@@ -27,13 +27,14 @@ from inference.adapters import (
     Canary,
     Promotion,
 )
+from inference.promotions import taken_back
 from persona_prompts.cast import SHIPPED, Cast
 
 log = logging.getLogger(__name__)
 
 BY = "watch"
 _DAY = 86_400.0
-_WINDOW = 30 * _DAY  # what a promoted version is judged by at most, and the one before it
+_MONTH = 30 * _DAY  # a promoted version is judged by one after the other, from its promotion on
 _LOOKED_AT = 100  # newest runs whose rows are compared with the adapters' files
 
 
@@ -109,8 +110,8 @@ class _Look:
         if not past or past[0].version != self.registry.promoted(name):
             return None
         newest = past[0]
-        taken_back = any(p.back and p.by == BY and p.previous == newest.version for p in past)
-        if newest.back or taken_back:  # never twice in a row, and people have the last word
+        by_us = any(p.back and p.by == BY and p.previous == newest.version for p in past)
+        if newest.back or by_us:  # never twice in a row, and people have the last word
             return None
         return await self._at_promoted(name, newest)
 
@@ -140,16 +141,18 @@ class _Look:
 
     async def _at_promoted(self, name: str, promotion: Promotion) -> Event | None:
         label = f"{name}@{promotion.version}"
-        since = max(promotion.at, self.now - _WINDOW)
+        month = max(0, int((self.now - promotion.at) // _MONTH))
+        since = promotion.at + month * _MONTH
         current = (await self._rates(since, self.now)).get(label, LiveRates())
-        if not past_a_limit(current, self.settings):
+        if not past_a_limit(current, self.settings, month=month):
             return None
         target = self.registry.rollback_target(name)
         if target is None:
             said = f"{label} is past a limit of [canary], and there is nothing to go back to."
             return Event(self.now, name, "kept", label, said, promotion.run)
-        earlier = await self._rates(promotion.at - _WINDOW, promotion.at)
-        verdict = judge_promoted(current, _of(earlier, name, target), self.settings)
+        earlier = await self._rates(promotion.at - _MONTH, promotion.at)
+        before = _of(earlier, name, target)
+        verdict = judge_promoted(current, before, self.settings, month=month)
         match verdict:
             case Verdict("keep", reason):
                 said = f"{label} stays: {reason}."
@@ -191,14 +194,16 @@ async def _settle(
     runs = database.runs
     for run in await runs.newest(_LOOKED_AT):
         if run.state == "canary" and not _is_tried(registry, run):
-            promotion = _entry(registry, run, back=False)
+            promotion = _promotion(registry, run)
             if promotion is not None:
                 reason = said.get(run.key) or f"After its trial: {promotion.reason}."
                 await runs.settle(run.key, "canary", "promoted", reason, now)
             else:
                 ended = f"The trial of {run.challenger} ended; it was not promoted."
                 await runs.settle(run.key, "canary", "rejected", said.get(run.key) or ended, now)
-        elif run.state == "promoted" and (rollback := _entry(registry, run, back=True)):
+        elif run.state == "promoted" and (
+            rollback := taken_back(registry.history(run.adapter), run.key)
+        ):
             reason = said.get(run.key) or f"{run.challenger} was taken back: {rollback.reason}."
             await runs.settle(run.key, "promoted", "rejected", reason, now)
 
@@ -208,7 +213,7 @@ def _is_tried(registry: AdapterRegistry, run: Run) -> bool:
     return canary is not None and canary.run == run.key
 
 
-def _entry(registry: AdapterRegistry, run: Run, *, back: bool) -> Promotion | None:
-    """The change of an adapter that a run, or the watch over its version, made."""
+def _promotion(registry: AdapterRegistry, run: Run) -> Promotion | None:
+    """The change of an adapter that a run, or the end of its trial, made."""
     changes = registry.history(run.adapter)
-    return next((p for p in changes if p.run == run.key and p.back == back), None)
+    return next((p for p in changes if p.run == run.key and not p.back), None)

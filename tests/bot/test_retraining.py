@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from bot.retraining import LOCK, LOG, RetrainCommands
 from config import Config
 from db.database import Database
 from db.runs import Run
+from inference.adapters import AdapterRegistry
 from tests.bot.conftest import Scene
 from tests.bot.scripted import until
 from tests.conftest import REPOSITORY
+from tests.inference.bare_adapters import publish_bare
 
 HERE = Place("terminal:main", "main", "terminal")
 KEY = "2026-11-21T03-00-00Z"
@@ -155,6 +158,36 @@ async def test_the_last_run_and_the_history(commands: RetrainCommands, database:
         f"· {KEY} of `default`: `default@4` against `default@3`: **rejected** 2 h 0 min ago."
         " It forgets its name."
     )
+
+
+async def test_what_was_taken_back_since_is_told_before_the_row_says_so(
+    commands: RetrainCommands, config: Config, database: Database
+) -> None:
+    registry = AdapterRegistry(config.adapters_dir)
+    for _ in range(2):
+        publish_bare(registry, "default", promote=False)
+    registry.promote("default", 1)
+    registry.promote("default", 2, run=KEY)
+    await database.runs.begin(run(state="promoted", challenger="default@2", finished_at=NOW))
+    assert (await commands.history()).text.endswith("**promoted** 0 s ago.")
+    registry.rollback("default", by="command", reason="rolled back by /adapter rollback")
+    said = "**promoted** 0 s ago. It was taken back 0 s ago: rolled back by /adapter rollback."
+    assert (await commands.history()).text.endswith(said)
+    assert (await commands.status()).text.endswith(said)
+
+
+async def test_a_trial_that_is_over_is_told_before_the_row_says_so(
+    commands: RetrainCommands, config: Config, database: Database
+) -> None:
+    registry = AdapterRegistry(config.adapters_dir)
+    for _ in range(2):
+        publish_bare(registry, "default", promote=False)
+    registry.promote("default", 1)
+    registry.begin_canary("default", 2, share=0.5, until=time.time() + 60, run=KEY)
+    await database.runs.begin(run(state="canary", challenger="default@2", finished_at=NOW))
+    assert (await commands.history()).text.endswith("**canary** 0 s ago.")
+    registry.end_canary("default")
+    assert (await commands.history()).text.endswith("**canary** 0 s ago. Its trial is over.")
 
 
 async def test_a_clock_that_was_set_back_makes_no_time_negative(

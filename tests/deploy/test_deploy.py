@@ -54,9 +54,21 @@ def test_a_unit_starts_again_after_failures_but_not_with_wrong_settings(file: Pa
     service = _unit(file)["Service"]
     assert service["Restart"] == "on-failure"
     assert service["RestartPreventExitStatus"] == str(bot.__main__.WRONG_INPUT) == "2"
-    assert service["ReadWritePaths"] == service["WorkingDirectory"] == _INSTALLED
+    assert service["ReadWritePaths"].split()[0] == service["WorkingDirectory"] == _INSTALLED
     # Only the service itself is told to stop: what it started is its own business.
-    assert service["KillMode"] == "mixed"
+    assert service["KillMode"] in ("mixed", "process")
+    # Where the training runs out of memory, what was not taken goes on.
+    assert service["OOMPolicy"] == "continue"
+
+
+def test_a_training_that_the_bot_began_outlives_its_unit() -> None:
+    """`/retrain run` starts it in the bot's control group."""
+    bots, schedules = (_unit(file)["Service"] for file in _UNITS)
+    assert bots["KillMode"] == "process"
+    # A private /tmp is deleted when the unit stops, under the hands of whoever is left.
+    assert "PrivateTmp" not in bots
+    assert "/tmp" in bots["ReadWritePaths"].split()
+    assert schedules["KillMode"] == "mixed"  # that service waits for its training
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")

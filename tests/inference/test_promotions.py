@@ -107,6 +107,28 @@ def test_a_rollback_goes_to_what_was_before_and_is_history_itself(
     assert registry.rollback_target("default") == 0
 
 
+def test_whose_promotion_was_taken_back_is_known_whoever_did_it(registry: AdapterRegistry) -> None:
+    versions(registry, "default", 3)
+
+    def taken_back(run: str) -> str | None:
+        change = promotions.taken_back(registry.history("default"), run)
+        return None if change is None else change.by
+
+    registry.promote("default", 1)
+    registry.promote("default", 2, run="first night")
+    registry.promote("default", 3, run="second night")
+    assert taken_back("second night") is None
+    registry.rollback("default", by="a person")
+    assert (taken_back("first night"), taken_back("second night")) == (None, "a person")
+    registry.rollback("default", by="watch")
+    assert (taken_back("first night"), taken_back("second night")) == ("watch", "a person")
+    registry.promote("default", 2)  # who promotes it anew has the last word
+    assert (taken_back("first night"), taken_back("second night")) == (None, "a person")
+    registry.rollback("default", by="a person")
+    assert taken_back("first night") == "a person"
+    assert taken_back("a night that nobody knows") is None
+
+
 def test_a_rollback_passes_over_what_is_gone_and_refuses_what_cannot_be_used(
     registry: AdapterRegistry, tmp_path: Path
 ) -> None:

@@ -126,9 +126,16 @@ def boundaries(steps: list[str]) -> list[int]:
     ]
 
 
+def middles(steps: list[str]) -> list[int]:
+    """The number of a step halfway through each stage."""
+    entered = [steps.index(f"after the row says {stage} running") for stage in STAGES]
+    ended = [next(n for n, step in enumerate(steps) if _completes(step, s)) for s in STAGES]
+    return [(first + last) // 2 + 1 for first, last in zip(entered, ended, strict=True)]
+
+
 def spread(count: int, steps: list[str]) -> list[int]:
-    """`count` numbers of steps: all boundaries, and others evenly between them."""
-    chosen = set(boundaries(steps))
+    """`count` numbers of steps: all boundaries and middles, and others evenly between them."""
+    chosen = {*boundaries(steps), *middles(steps)}
     others = [number for number in range(1, len(steps) + 1) if number not in chosen]
     missing = max(0, count - len(chosen))
     chosen |= {others[len(others) * n // missing] for n in range(missing)}
@@ -142,6 +149,7 @@ def test_killed_at_every_stage_boundary_and_in_the_middle_of_stages(
     assert len(boundaries(steps)) >= 2 * len(STAGES)  # before and after each
     numbers = spread(KILLS, steps)
     assert len(numbers) >= 30
+    assert not {*middles(steps)} & {*boundaries(steps)}
     for at in numbers:
         kill_and_check(template, _folder(tmp_path / str(at)), at, f"{at}: {steps[at - 1]}")
 
@@ -260,7 +268,8 @@ def test_a_damaged_checkpoint_is_left_out(template: Path, tmp_path: Path) -> Non
     notes = run.settings["notes"]  # in the row, too
     assert "Checkpoint-3 is left out: its optimizer.pt is missing or damaged." in notes
     assert "Checkpoint-2 is left out: it was not written to its end." in notes
-    assert sum(sentence in said for sentence in notes) == 2
+    assert any("which was broken off in the stage train" in sentence for sentence in notes)
+    assert sum(sentence in said for sentence in notes) == 3
 
 
 @pytest.mark.parametrize("name", ["write_run", "complete", "staging"])

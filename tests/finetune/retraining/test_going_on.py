@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import signal
 import sqlite3
 import time
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from config import Config
+from db.database import Database
 from db.runs import Run
-from finetune.retraining import beginning
+from finetune.retraining import runs_on_disk
 from finetune.retraining.means import Lesson
 from finetune.retraining.run import MOST_ATTEMPTS
 from finetune.retraining.workspace import Workspace
@@ -50,6 +52,7 @@ def test_a_signal_stops_and_the_next_goes_on_from_the_checkpoint(config: Config)
     again = go(config, stand)
     assert (again.key, again.state) == (run.key, "promoted")
     assert stand.resumed == [0, 3]
+    assert again.settings["notes"][-1].startswith(f"Going on with {run.key}, which was broken off")
     assert again.started_at == run.started_at
 
 
@@ -184,6 +187,88 @@ def test_a_row_without_its_folder_has_failed(config: Config) -> None:
     assert "is gone" in stored.reason
 
 
+def test_of_another_adapter_it_is_given_up_when_it_has_lain_still_too_long(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `retrain.adapter` was changed: else what people said would be kept for ever."""
+    with pytest.raises(SystemExit):
+        go(config, Signalled())
+    folder = _left(config).folder
+    assert (folder / "prepare").is_dir()
+    assert go(config, adapter="crew").state == "promoted"
+    [old] = in_database(config, lambda database: database.runs.all_unfinished())
+    assert old.key == folder.name  # who asks for its adapter within a few days goes on with it
+    monkeypatch.setattr(runs_on_disk, "STALE_SECONDS", -1.0)
+    go(config, adapter="crew")
+    over = row(config, old.key)
+    assert over is not None
+    assert (over.state, over.reason) == ("failed", runs_on_disk.STALE)
+    assert [entry.name for entry in folder.iterdir() if entry.is_dir()] == []
+
+
+def test_of_another_adapter_it_is_ended_when_it_was_cancelled(config: Config) -> None:
+    with pytest.raises(SystemExit):
+        go(config, Signalled())
+    [old] = in_database(config, lambda database: database.runs.newest(1))
+    in_database(config, lambda database: database.runs.request_cancel(old.key))
+    go(config, adapter="crew")
+    over = row(config, old.key)
+    assert over is not None
+    assert over.state == "cancelled"
+
+
+def _stopped_after_promotion(config: Config) -> Run:
+    """A run that promoted its challenger and was stopped before its report."""
+
+    def stopped(*_: Any) -> None:
+        raise SystemExit(143)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("finetune.retraining.reporting.write", stopped)
+        with pytest.raises(SystemExit):
+            go(config)
+    [run] = in_database(config, lambda database: database.runs.newest(1))
+    assert (run.state, run.stage) == ("running", "report")
+    assert serving(config) == CHALLENGER
+    return run
+
+
+def test_a_torn_run_file_after_the_promotion_is_made_anew_from_the_row(config: Config) -> None:
+    run = _stopped_after_promotion(config)
+    file = config.retraining_dir / run.key / "run.json"
+    file.write_text(file.read_text()[:50])
+    done = go(config)
+    assert (done.key, done.state) == (run.key, "promoted")
+    assert done.report is not None
+    assert row(config, run.key) == done == _left(config).read_run()
+
+
+@pytest.mark.parametrize("adapter", [NAME, "crew"])
+def test_a_promoted_run_whose_folder_is_gone_stays_promoted(config: Config, adapter: str) -> None:
+    run = _stopped_after_promotion(config)
+    shutil.rmtree(config.retraining_dir / run.key)
+    go(config, adapter=adapter)
+    over = row(config, run.key)
+    assert over is not None
+    assert (over.state, over.reason) == ("promoted", run.reason)
+    assert over.settings["notes"][-1].startswith("There is no report. It cannot be gone on with")
+
+
+def test_a_folder_that_nothing_is_known_of_keeps_nothing_that_people_said(config: Config) -> None:
+    with pytest.raises(SystemExit):
+        go(config, Signalled())
+    folder = _left(config).folder
+    (folder / "run.json").write_text("{")
+    in_database(config, _without_rows)
+    assert go(config).state == "promoted"
+    assert [entry.name for entry in folder.iterdir() if entry.is_dir()] == []
+
+
+async def _without_rows(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute_fetchall("DELETE FROM runs")
+
+
 def test_another_base_model_begins_anew(config: Config) -> None:
     stand = Signalled()
     with pytest.raises(SystemExit):
@@ -228,7 +313,7 @@ def test_what_lay_still_too_long_is_not_learnt_from(
     stand = Signalled()
     with pytest.raises(SystemExit):
         go(config, stand)
-    monkeypatch.setattr(beginning, "STALE_SECONDS", -1.0)
+    monkeypatch.setattr(runs_on_disk, "STALE_SECONDS", -1.0)
     assert go(config, stand).state == "promoted"
     assert stand.resumed == [0, 0]
 

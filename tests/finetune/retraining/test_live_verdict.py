@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,12 +101,13 @@ def test_a_trial_without_end_is_never_promoted_before(tried: LiveRates) -> None:
         (LiveRates(99, 99), GOOD, "fine", ""),  # too few
         (LiveRates(200, 14), GOOD, "fine", ""),  # 7 %: it may be chance
         (LiveRates(200, 30), GOOD, "back", "30 of 200 replies (15.0%), past the limit of 5%"),
-        (LiveRates(200, 30), LiveRates(200, 28), "keep", "did no better: 28 of 200"),
-        (LiveRates(200, 30), LiveRates(200, 60), "keep", "did no better"),
+        (LiveRates(200, 30), LiveRates(200, 28), "keep", "not surely worse than"),
+        (LiveRates(200, 30), LiveRates(200, 60), "keep", "60 of 200"),
         (LiveRates(200, 60), LiveRates(200, 30), "back", "the version before: 30 of 200"),
         (LiveRates(200, 30), LiveRates(), "back", "the version before: 0 of 0"),
-        (LiveRates(200, 0, 30, 20), GOOD, "back", "disliked in 20 of 30 votes (66.7%)"),
-        (LiveRates(200, 0, 30, 20), LiveRates(200, 0, 60, 40), "keep", "40 of 60 votes"),
+        (LiveRates(200, 0, 60, 45), GOOD, "back", "disliked in 45 of 60 votes (75.0%)"),
+        (LiveRates(200, 0, 60, 45), LiveRates(200, 0, 60, 40), "keep", "40 of 60 votes"),
+        (LiveRates(200, 0, 30, 20), GOOD, "fine", ""),  # likely at one look of a thousand
         (LiveRates(200, 0, 19, 19), GOOD, "fine", ""),
         # as many introductions as before, but disliked, which was not so before
         (LiveRates(200, 30, 30, 25), LiveRates(200, 30, 60, 5), "back", "disliked in"),
@@ -126,3 +129,52 @@ def test_nothing_is_taken_back_for_something_known_to_be_as_bad(
         iir = current.iir.value > before.iir.value or before.replies < SETTINGS.min_replies
         votes = current.disliked.value > before.disliked.value or before.votes < SETTINGS.min_votes
         assert iir or votes
+
+
+# -- a whole watch: looked at every hour for two months --------------------------------------------
+
+HISTORIES = 120
+AS_BEFORE = [  # introduces itself, is disliked
+    (0.02, 0.2),
+    (0.05, 0.4),  # at both limits
+    (0.08, 0.5),  # past both, as the version before was
+]
+
+
+def share_taken_back(iir: float, disliked: float, before: tuple[float, float]) -> float:
+    """Of so many histories of a version with these true rates, after one with those `before`."""
+    chance = random.Random(1)
+
+    def more(rates: LiveRates, replies: int, votes: int, iir: float, disliked: float) -> None:
+        rates.replies += replies
+        rates.introductions += sum(chance.random() < iir for _ in range(replies))
+        rates.votes += votes
+        rates.dislikes += sum(chance.random() < disliked for _ in range(votes))
+
+    def is_taken_back() -> bool:
+        earlier = LiveRates()
+        more(earlier, 300, 60, *before)
+        for month in range(2):
+            current = LiveRates()
+            for _ in range(240):  # of three hours each: many looks differ by no reply
+                more(current, 6, 1, iir, disliked)
+                verdict = judge_promoted(current, earlier, SETTINGS, month=month)
+                if verdict is not None and verdict.act == "back":
+                    return True
+        return False
+
+    return sum(is_taken_back() for _ in range(HISTORIES)) / HISTORIES
+
+
+@pytest.mark.parametrize("rates", AS_BEFORE)
+def test_a_version_as_good_as_the_last_one_stays_however_often_it_is_looked_at(
+    rates: tuple[float, float],
+) -> None:
+    assert share_taken_back(*rates, before=rates) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("iir", "disliked"), [(0.15, 0.2), (0.02, 0.75)], ids=["introduces itself", "is disliked"]
+)
+def test_a_clearly_worse_one_is_taken_back(iir: float, disliked: float) -> None:
+    assert share_taken_back(iir, disliked, before=(0.02, 0.2)) >= 0.95

@@ -56,6 +56,8 @@ def test_a_better_challenger_is_promoted(config: Config) -> None:
     assert all(seconds >= 0 for seconds in run.stage_times.values())
     assert run.figures["champion"]["IIR"]["value"] == 1.0
     assert run.figures["challenger"]["IIR"]["value"] == 0.0
+    assert all("recent_perplexity" in measured for measured in run.figures.values())
+    assert [lesson.start_from for lesson in stand.trained] == [None]  # from the base
     assert run.report is not None
     assert {"index.html", "summary.md", "iir_by_turn.png"} <= {
         file.name for file in Path(run.report).iterdir()
@@ -254,6 +256,20 @@ def test_wrong_input_begins_no_run(config: Config) -> None:
         go(config, adapter="No Name")
     assert in_database(config, lambda database: database.runs.newest(9)) == []
     assert [entry.name for entry in config.retraining_dir.iterdir()] == ["lock"]
+
+
+def test_what_keeps_a_scheduled_run_from_its_beginning_is_told_in_a_row(config: Config) -> None:
+    """At night nobody reads what it says."""
+    wrong = config.model_copy(
+        update={"retrain": config.retrain.model_copy(update={"suite": "nowhere.jsonl"})}
+    )
+    with pytest.raises(InputError, match=r"nowhere\.jsonl"):
+        go(wrong, trigger="schedule")
+    [run] = in_database(config, lambda database: database.runs.unannounced())
+    assert run.state == "failed"
+    assert run.reason.startswith("It did not begin: ")
+    assert "nowhere.jsonl" in run.reason
+    assert go(config, trigger="schedule").state == "promoted"
 
 
 def test_without_a_database_none_is_made(tmp_path: Path) -> None:
