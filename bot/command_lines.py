@@ -33,7 +33,7 @@ _HELP = """\
 /memory list | add TEXT | pin N | unpin N | correct N TEXT | forget N | why
 /summary show | set TEXT | clear | redo
 /note show | set TEXT | depth N | clear
-/lore list | add KEY, KEY = TEXT | remove N
+/lore list | add KEY, KEY = TEXT | import FILE [as ID] | export BOOK | remove N|BOOK|BOOK#N
 /reset
 /stop
 /status

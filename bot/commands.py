@@ -20,6 +20,7 @@ from bot.controls import Controls
 from bot.direction_commands import DirectionCommands
 from bot.errors import CommandError
 from bot.incoming import Place
+from bot.lore_commands import LoreCommands
 from bot.memory_commands import MemoryCommands
 from bot.naming import named
 from bot.privacy_commands import PrivacyCommands
@@ -95,6 +96,7 @@ class Commands:
         self.cast = CastCommands(database, casting, turns, self._usable_adapter)
         self.memory = MemoryCommands(database, casting, turns)
         self.direction = DirectionCommands(database, casting, turns)
+        self.lore = LoreCommands(database, turns)
         self.controls = Controls(database, casting, turns)
 
     async def persona_list(self, place: Place) -> Answer:

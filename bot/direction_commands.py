@@ -1,4 +1,4 @@
-"""`/note` and `/lore`: what people add to prompts, as functions that know no Discord."""
+"""`/note`: what people add to a character's prompts, as functions that know no Discord."""
 
 from __future__ import annotations
 
@@ -9,23 +9,19 @@ from bot.casting import Casting
 from bot.errors import CommandError
 from bot.incoming import Place
 from bot.memory_commands import Teller
-from bot.plain_text import single_spaced, well_formed, within_limit
+from bot.plain_text import single_spaced, within_limit
 from bot.turn import Turns
 from db.channels import Channel
 from db.database import Database
-from db.direction import Lore
 from persona_prompts.character import Character
 
 DEFAULT_DEPTH = 4  # messages, as in SillyTavern
 DEEPEST = 100
 LONGEST_NOTE = 500  # characters
-LONGEST_LORE = 1000
-MOST_KEYS = 10
-LONGEST_KEY = 50
 
 
 class DirectionCommands:
-    """The commands under `/note` and `/lore`."""
+    """The commands under `/note`."""
 
     def __init__(self, database: Database, casting: Casting, turns: Turns) -> None:
         self._direction = database.direction
@@ -67,35 +63,6 @@ class DirectionCommands:
         await self._put(channel, character, who, "", 0)
         return Answer(f"There is no note for {character.name} here any more.")
 
-    async def lore(self, place: Place) -> Answer:
-        """The channel's lorebook."""
-        entries = await self._direction.lore(await self._turns.channel(place))
-        if not entries:
-            return Answer("This channel has no lore of its own; `/lore add` writes some.")
-        return Answer("\n".join(map(_lore_line, entries)))
-
-    async def add_lore(self, place: Place, who: Teller, keys: str, text: str) -> Answer:
-        """Add an entry, shown to characters when one of `keys` was said lately.
-
-        `keys` are separated by commas; without any, the entry is always shown.
-        """
-        channel, _ = await self._changing(place, who)
-        found = tuple(key for part in keys.split(",") if (key := single_spaced(well_formed(part))))
-        if len(found) > MOST_KEYS or any(len(key) > LONGEST_KEY for key in found):
-            raise CommandError(
-                f"An entry can have {MOST_KEYS} keys of {LONGEST_KEY} characters; take fewer or"
-                " shorter ones."
-            )
-        text = within_limit(single_spaced(text), LONGEST_LORE, "An entry")
-        entry = await self._direction.add_lore(channel, found, text, by=who.key, at=time.time())
-        return Answer(_lore_line(entry))
-
-    async def remove_lore(self, place: Place, who: Teller, number: int) -> Answer:
-        """Delete an entry."""
-        channel, _ = await self._changing(place, who)
-        entry = await self._direction.remove_lore(channel, number)
-        return Answer(f"Removed: {_lore_line(entry)}")
-
     async def _put(
         self, channel: Channel, character: Character, who: Teller, text: str, depth: int
     ) -> None:
@@ -107,13 +74,9 @@ class DirectionCommands:
 
     async def _changing(self, place: Place, who: Teller) -> tuple[Channel, Character]:
         if not who.may_switch:
-            raise CommandError("Notes and lore need the permission to change this channel.")
+            raise CommandError("Changing the note needs the permission to change this channel.")
         return await self._here(place)
 
     async def _here(self, place: Place) -> tuple[Channel, Character]:
         channel = await self._turns.channel(place)
         return channel, self._casting.character(channel)
-
-
-def _lore_line(entry: Lore) -> str:
-    return f"{entry.id}. {', '.join(entry.keys) or 'always'}: {entry.text}"

@@ -84,7 +84,7 @@ class Memory:
         self._model = model
         self.likeness = likeness or Likeness(config.memory, database)
         self._passing = passing or Passing(config.privacy, database)
-        self._lore = SceneLore(database, model.count_tokens, budget=config.memory.lore_tokens)
+        self.lore = SceneLore(database, model.count_tokens, budget=config.memory.lore_tokens)
         self._last: OrderedDict[int, Recollection] = OrderedDict()
 
     async def prompt(
@@ -99,7 +99,8 @@ class Memory:
     ) -> Recollection:
         """The prompt for a reply of `character` to `question`, of which `so_far` was said already.
 
-        Raises `DatabaseError` and `PromptTooLong`.
+        Raises `DatabaseError`, `PromptTooLong`, and `CharacterError` for a lorebook of the channel
+        that cannot be read any more.
         """
         summary = await self._summary(channel, question, character.id)
         begun = summary.up_to > channel.scene_start
@@ -122,7 +123,7 @@ class Memory:
                 summary.text,
                 [KnownFact(fact.author_name, fact.text) for fact in facts],
             ),
-            lore=await self._lore.of(channel, question, character, said, lines, staging),
+            lore=await self.lore.of(channel, question, character, said, lines, staging),
             begun=begun,
         )  # fmt: skip
         prompt = build(notes)
@@ -140,7 +141,7 @@ class Memory:
             summary=summary, facts=facts, left_out=left_out, recalled=recalled, note=note,
             cut=sum(one != other for one, other in zip(lines, fed_back, strict=True)),
         )  # fmt: skip
-        await self._lore.shown(channel, question, character, prompt.lore)
+        await self.lore.shown(channel, question, character, prompt.lore)
         self._last[channel.id] = made
         self._last.move_to_end(channel.id)
         if len(self._last) > _REMEMBERED_PROMPTS:
@@ -161,6 +162,7 @@ class Memory:
         """
         if channel_id is None:
             self._last.clear()
+            self.lore.forget()
         else:
             self._last.pop(channel_id, None)
 

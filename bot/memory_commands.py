@@ -21,6 +21,7 @@ from persona_prompts.character import Character
 LONGEST_FACT = 300  # characters
 LONGEST_SUMMARY = 2000
 _SHOWN = 160  # characters of a message in `why`
+_MOST_DROPPED = 30  # entries of lore in `why`
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,10 @@ def _reasons(made: Recollection) -> list[str]:
     if made.note is not None:
         lines.append(f"note, {made.note.depth} messages before the end: {made.note.text}")
     lines += [f"lore: {entry.title} ({entry.reason})" for entry in prompt.lore]
-    lines += [f"lore left out: {entry.title} ({entry.reason})" for entry in prompt.dropped_lore]
+    dropped = [f"{entry.title} ({entry.reason})" for entry in prompt.dropped_lore]
+    lines += [f"lore left out: {entry}" for entry in dropped[:_MOST_DROPPED]]
+    if len(dropped) > _MOST_DROPPED:
+        lines.append(f"lore left out: {len(dropped) - _MOST_DROPPED} entries more")
     if not prompt.remembers and (made.facts or made.summary.text or made.note):
         lines.append("No room was left for any of the memory beside the newest message.")
     return lines

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from bot.answers import Answer
 from bot.direction_commands import DirectionCommands
 from bot.incoming import Place
+from bot.lore_commands import LoreCommands
 from bot.memory_commands import MemoryCommands, Teller
 
 
@@ -15,6 +17,7 @@ class Commands(Protocol):
 
     memory: MemoryCommands
     direction: DirectionCommands
+    lore: LoreCommands
 
 
 async def memory_line(commands: Commands, place: Place, who: Teller, line: str) -> Answer | None:
@@ -48,7 +51,7 @@ async def memory_line(commands: Commands, place: Place, who: Teller, line: str) 
 
 async def direction_line(commands: Commands, place: Place, who: Teller, line: str) -> Answer | None:
     """A line that begins with /note or /lore; None if it is no such command."""
-    direction = commands.direction
+    direction, lore = commands.direction, commands.lore
     match _parts(line):
         case "note", "show", "", _:
             return await direction.note(place)
@@ -59,13 +62,26 @@ async def direction_line(commands: Commands, place: Place, who: Teller, line: st
         case "note", "clear", "", _:
             return await direction.clear_note(place, who)
         case "lore", "list", "", _:
-            return await direction.lore(place)
-        case "lore", "remove", number, "" if number.isdecimal():
-            return await direction.remove_lore(place, who, int(number))
+            return await lore.list(place)
+        case "lore", "remove", which, "" if which:
+            return await lore.remove(place, who, which)
+        case "lore", "import", file, _ if file:
+            file, id = _file_and_id(file)
+            return await lore.import_file(place, who, Path(file), id=id)
+        case "lore", "export", name, "" if name:
+            return await lore.export(place, name)
         case "lore", "add", rest, _ if "=" in rest:
             keys, _, text = rest.partition("=")
-            return await direction.add_lore(place, who, keys, text)
+            return await lore.add(place, who, keys, text)
     return None
+
+
+def _file_and_id(rest: str) -> tuple[str, str]:
+    """`FILE [as ID]`; the file's name may hold spaces."""
+    match rest.rsplit(maxsplit=2):
+        case [file, word, id] if word.lower() == "as":
+            return file, id
+    return rest.strip(), ""
 
 
 def _parts(line: str) -> tuple[str, str, str, str]:

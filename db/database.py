@@ -24,6 +24,7 @@ from db.consent import Consent
 from db.direction import Direction
 from db.facts import Facts
 from db.feedback import Feedback
+from db.lore_books import LoreBooks
 from db.lore_matches import LoreMatches
 from db.messages import Messages
 from db.migration import check, migrate, read_migrations
@@ -60,6 +61,7 @@ class Database:
         self.recall = Recall(connection)
         self.vectors = Vectors(connection)
         self.direction = Direction(connection)
+        self.lore_books = LoreBooks(connection)
         self.lore_matches = LoreMatches(connection)
         self.runs = Runs(connection)
         self.privacy = Privacy(connection)

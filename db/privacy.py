@@ -14,7 +14,7 @@ from db.values import storable
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """How much is held of a person; `kept`: facts, notes, lore and summaries that they gave."""
+    """How much is held of a person; `kept`: facts, notes, lore, lorebooks and summaries."""
 
     messages: int
     votes: int
@@ -30,19 +30,19 @@ class Privacy:
     async def held_of(self, author_key: str) -> Held:
         """How much is held of a person."""
         author_key = storable(author_key)
-        [row] = await self._connection.rows(COUNTED, (author_key,) * 6)
+        [row] = await self._connection.rows(COUNTED, (author_key,) * 7)
         return Held(messages=row["messages"], votes=row["votes"], kept=row["kept"])
 
     async def forget_author(self, author_key: str) -> int:
         """Delete what is held of a person and return how many messages there were.
 
         Their messages and votes go, what they agreed to, and their name on direct messages; so do
-        the facts, notes and lore that they gave, and every summary in a channel where they spoke.
-        Replies to them stay, as the character's own words, but no longer say whom they answered;
-        variants of such replies that are not shown go too. What they decided for a server as its
-        administrator stays in force without their name. Two things are kept: that they opted out of
-        training or logging, with their key and no date, so that being forgotten does not opt them
-        in again; and where they are blocked, so that it does not let them in again.
+        the facts, notes, lore and lorebooks that they gave, and every summary in a channel where
+        they spoke. Replies to them stay, as the character's own words, but no longer say whom they
+        answered; variants of such replies that are not shown go too. What they decided for a server
+        as its administrator stays in force without their name. Two things are kept: that they opted
+        out of training or logging, with their key and no date, so that being forgotten does not opt
+        them in again; and where they are blocked, so that it does not let them in again.
 
         The text is overwritten in the file, and the write-ahead log is emptied, so that nothing of
         it can be read from the disk's files afterwards (while another process reads the database,
@@ -70,9 +70,9 @@ class Privacy:
         "liked", "created_at"}, …], "consent": {"training": true, false or null, "decided_at",
         "servers": [{"server", "allowed", "decided_at"}, …]}, "logging": {"logged", "since"},
         "blocked": [{"server", "blocked_at"}, …], "facts": [{"channel", "persona",
-        "text", "pinned", "created_at"}, …], "notes" and "lore" and "summaries": [{"channel", …,
-        "text", "written_at"}, …]}. Times are Unix seconds in UTC. All of one moment: nothing is
-        written in between.
+        "text", "pinned", "created_at"}, …], "notes", "lore", "lore_books" and "summaries":
+        [{"channel", …, "text", "written_at"}, …]}. Times are Unix seconds in UTC. All of one
+        moment: nothing is written in between.
         """
         author_key = storable(author_key)
         async with self._connection.transaction() as connection:
@@ -112,6 +112,7 @@ COUNTED = """
            (SELECT count(*) FROM facts WHERE author_key = ?)
            + (SELECT count(*) FROM author_notes WHERE written_by = ?)
            + (SELECT count(*) FROM lore WHERE written_by = ?)
+           + (SELECT count(*) FROM lore_books WHERE written_by = ?)
            + (SELECT count(*) FROM summaries WHERE fixed_by = ?) AS kept"""
 MESSAGES = f"""
     SELECT said.*, c.key AS channel_key, c.name AS channel_name
@@ -145,6 +146,10 @@ KEPT = {
     SELECT c.key AS channel, l.keys, l.text, l.written_at
     FROM lore AS l JOIN channels AS c ON c.id = l.channel_id WHERE l.written_by = ?
     ORDER BY l.id""",
+    "lore_books": """
+    SELECT c.key AS channel, b.name, b.book AS text, b.written_at
+    FROM lore_books AS b JOIN channels AS c ON c.id = b.channel_id WHERE b.written_by = ?
+    ORDER BY b.id""",
     "summaries": """
     SELECT c.key AS channel, s.persona, s.fixed AS text, s.written_at
     FROM summaries AS s JOIN channels AS c ON c.id = s.channel_id WHERE s.fixed_by = ?
@@ -158,6 +163,7 @@ BEFORE_THEIR_MESSAGES = (
     "DELETE FROM facts WHERE author_key = ?",
     "DELETE FROM author_notes WHERE written_by = ?",
     "DELETE FROM lore WHERE written_by = ?",
+    "DELETE FROM lore_books WHERE written_by = ?",
     # A direct message is named after the person.
     """UPDATE channels SET name = 'direct message' WHERE kind = 'dm' AND id IN
        (SELECT channel_id FROM messages WHERE author_key = ? AND role = 'user')""",

@@ -8,10 +8,14 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.cogs.answering import answer, may_switch, place
+from bot.answers import Answer
+from bot.cogs.answering import answer, may_switch, place, require_switching
 from bot.delivery import channel_key
-from bot.direction_commands import DEEPEST, LONGEST_LORE, LONGEST_NOTE
+from bot.direction_commands import DEEPEST, LONGEST_NOTE
+from bot.errors import CommandError
+from bot.lore_commands import LONGEST_LORE
 from bot.memory_commands import LONGEST_FACT, LONGEST_SUMMARY, Teller
+from persona_prompts.cards.document import MAX_TEXT_BYTES
 
 if TYPE_CHECKING:
     from bot.client import TroupeBot
@@ -24,6 +28,7 @@ FactText = app_commands.Range[str, 1, LONGEST_FACT]
 SummaryText = app_commands.Range[str, 1, LONGEST_SUMMARY]
 NoteText = app_commands.Range[str, 1, LONGEST_NOTE]
 LoreText = app_commands.Range[str, 1, LONGEST_LORE]
+LoreName = app_commands.Range[str, 1, 80]
 Number = app_commands.Range[int, 1]
 Depth = app_commands.Range[int, 0, DEEPEST]
 
@@ -37,6 +42,7 @@ class Memory(commands.Cog):
     def __init__(self, bot: TroupeBot) -> None:
         self._memory = bot.behind.commands.memory
         self._direction = bot.behind.commands.direction
+        self._lore = bot.behind.commands.lore
 
     @memory.command(name="list", description="The facts it keeps, with who said them.")
     async def list_facts(self, interaction: Interaction) -> None:
@@ -123,7 +129,7 @@ class Memory(commands.Cog):
 
     @lore.command(name="list", description="Everything in this channel's lorebook.")
     async def list_lore(self, interaction: Interaction) -> None:
-        await answer(interaction, self._direction.lore(place(interaction)))
+        await answer(interaction, self._lore.list(place(interaction)))
 
     @lore.command(name="add", description="Tell something that comes up with certain words.")
     @app_commands.describe(
@@ -132,13 +138,42 @@ class Memory(commands.Cog):
     )
     async def add_lore(self, interaction: Interaction, text: LoreText, keys: str = "") -> None:
         who = _teller(interaction)
-        await answer(interaction, self._direction.add_lore(place(interaction), who, keys, text))
+        await answer(interaction, self._lore.add(place(interaction), who, keys, text))
 
-    @lore.command(name="remove", description="Delete an entry.")
-    @app_commands.describe(number="From /lore list.")
-    async def remove_lore(self, interaction: Interaction, number: Number) -> None:
+    @lore.command(name="import", description="Bring in a lorebook (V3 or SillyTavern's, JSON).")
+    @app_commands.describe(
+        file="The lorebook.", id="What commands shall call it; without it, after its name."
+    )
+    async def import_lore(
+        self,
+        interaction: Interaction,
+        file: discord.Attachment,
+        id: app_commands.Range[str, 0, 64] = "",
+    ) -> None:
+        require_switching(interaction)
+        await answer(interaction, self._imported(interaction, file, id))
+
+    async def _imported(
+        self, interaction: Interaction, file: discord.Attachment, id: str
+    ) -> Answer:
+        where, who = place(interaction), _teller(interaction)
+        if file.size > MAX_TEXT_BYTES:
+            raise CommandError(
+                f"{file.filename[-80:]} has {file.size >> 20} MiB, and a lorebook has"
+                f" {MAX_TEXT_BYTES >> 20} MiB at most."
+            )
+        return await self._lore.import_bytes(where, who, await file.read(), file.filename, id=id)
+
+    @lore.command(name="export", description="A lorebook of this channel as a file.")
+    @app_commands.describe(book="From /lore list.")
+    async def export_lore(self, interaction: Interaction, book: LoreName) -> None:
+        await answer(interaction, self._lore.export(place(interaction), book))
+
+    @lore.command(name="remove", description="Delete an entry, or a whole lorebook.")
+    @app_commands.describe(which="From /lore list: 3, harbour#3, or harbour for all of that book.")
+    async def remove_lore(self, interaction: Interaction, which: LoreName) -> None:
         who = _teller(interaction)
-        await answer(interaction, self._direction.remove_lore(place(interaction), who, number))
+        await answer(interaction, self._lore.remove(place(interaction), who, which))
 
 
 def _teller(interaction: Interaction) -> Teller:

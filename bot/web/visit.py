@@ -35,7 +35,8 @@ COMING = Shown("…", id=-1)  # stands where a reply will
 # others can reach, no more than these.
 _FOR_EVERYBODY = re.compile(
     r"/(?:help|reset|stop|status|regenerate|swipe|continue|edit|undo|rewind|say|good|bad|memory"
-    r"|summary|note|lore|settings|privacy|(?:persona|adapter) +(?:list|show|set|history)|cast)\b",
+    r"|summary|note|lore +(?:list|add|remove)|settings|privacy"
+    r"|(?:persona|adapter) +(?:list|show|set|history)|cast)\b",
     re.IGNORECASE,
 )
 

@@ -20,6 +20,8 @@ Key = Annotated[str, StringConstraints(max_length=512)]
 Keys = Annotated[list[Key], Field(max_length=256)]
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]  # JSON knows one kind
 
+MOST_ENTRIES = 5000  # of one lorebook
+
 V1_FIELDS = ("name", "description", "personality", "scenario", "first_mes", "mes_example")
 
 
@@ -78,7 +80,7 @@ class BookFields(CardPart):
     scan_depth: Number | None = None
     token_budget: Number | None = None
     recursive_scanning: bool | None = None
-    entries: list[EntryFields] = Field([], max_length=5000)
+    entries: list[EntryFields] = Field([], max_length=MOST_ENTRIES)
 
 
 class V1Fields(CardPart):

@@ -47,7 +47,8 @@ class ActiveEntry:
     """An entry as the prompt shows it.
 
     `key` names it for good (`card:mirela#3`), `reason` says what activated it. `tokens` is what
-    the text costs. `depth` None: in the system message at `position`.
+    the text costs. `depth` None: in the system message at `position`. `lasting`: it matters later
+    that a prompt of the scene had it.
     """
 
     key: str
@@ -60,6 +61,7 @@ class ActiveEntry:
     position: Position
     depth: int | None = None
     first_to_go: bool = False
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,22 +260,13 @@ class _Looking:
             return None
         return ActiveEntry(
             key_of(book, entry), entry.title, text, reason, count(text), entry.rank, entry.order,
-            entry.position, entry.depth, entry.decorators.first_to_go,
+            entry.position, entry.depth, entry.decorators.first_to_go, entry.lasting,
         )  # fmt: skip
 
 
 def key_of(book: Book, entry: Entry) -> str:
     """The name of an entry among all books."""
     return f"{book.source}#{entry.id}"
-
-
-def lasting_keys(book: Book) -> frozenset[str]:
-    """The entries of which it matters later that a prompt of the scene had them, by their keys."""
-    return frozenset(
-        key_of(book, entry)
-        for entry in book.entries
-        if entry.decorators.keep_after_match or entry.decorators.not_after_match
-    )
 
 
 def _within_budget(

@@ -54,6 +54,11 @@ class Entry:
     triggers: bool = True  # it may activate others
     decorators: Decorators = field(default_factory=Decorators)
 
+    @property
+    def lasting(self) -> bool:
+        """Whether it matters later that a prompt of the scene had it."""
+        return self.decorators.keep_after_match or self.decorators.not_after_match
+
 
 @dataclass(frozen=True, slots=True)
 class Book:
@@ -77,6 +82,11 @@ class Book:
             entry.decorators.only_after is not None or entry.decorators.only_every is not None
             for entry in self.entries
         )
+
+    @property
+    def has_lasting(self) -> bool:
+        """Whether an entry depends on what earlier prompts of the scene had."""
+        return any(entry.lasting for entry in self.entries)
 
 
 def read_book(content: bytes, source: str, label: str) -> Book:

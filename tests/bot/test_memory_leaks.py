@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 
 from bot.command_lines import run_line
 from bot.incoming import Place
+from bot.memory_commands import Teller
 from config import MemorySettings, PromptSettings, SamplingSettings
+from db.connection import DatabaseError
 from inference.types import Chunk, GenerationRequest
 from tests.bot.conftest import Scene, scene_in
 from tests.conftest import config_in
@@ -30,8 +34,8 @@ FILLER = "compass of whalebone carved beside northern lighthouse keeper " * 3
 events = st.lists(
     st.tuples(
         st.sampled_from(
-            ("say", "say", "say", "say", "fact", "pinned", "summary", "note", "lore", "reset",
-             "switch")
+            ("say", "say", "say", "say", "fact", "pinned", "summary", "note", "lore", "book",
+             "reset", "switch")
         ),
         st.integers(0, len(PLACES) - 1),
         st.integers(0, 1),
@@ -92,6 +96,16 @@ class World:
             )
             await self.scene.settled()
             await self.scene.behind.turns.keeper.idle()
+        elif event == "book":
+            entry = {"content": f"The mark{place}qloreq1 is old.", "constant": author == 0,
+                     "keys": ["compass"]}  # fmt: skip
+            with suppress(DatabaseError):  # it is there already
+                await commands.lore.import_bytes(
+                    PLACES[place],
+                    Teller(f"discord:{500 + author}", "Ann", may_switch=True),
+                    json.dumps({"entries": [entry], "recursive_scanning": True}).encode(),
+                    "town.json",
+                )
         elif event == "pinned":
             self.pinned.add(mark)
             added = await run_line(commands, PLACES[place], f"/memory add A pinned {mark}.")

@@ -246,6 +246,7 @@ async def fill(database: Database, channel: Channel) -> None:
     await tell(database, channel, f"They spoke of {SECRET}.", said.place)
     await database.direction.set_note(channel, "ada", f"Think of {SECRET}.", depth=1, by=me, at=1.0)
     await database.direction.add_lore(channel, [SECRET], f"{SECRET} eats.", by=me, at=1.0)
+    await database.lore_books.add(channel, "goats", f"{SECRET} sleeps.", by=me, at=1.0)
     for number in range(30):
         await ask(database, channel, f"{SECRET} {number}", author=me)
     other = await database.channels.seen("discord:2", guild_key=None, name="b", kind="dm")
@@ -260,7 +261,7 @@ async def test_forgetting_reaches_every_kind_of_memory(
     await fill(database, channel)
     await ask(database, channel, "I like ships.", author="discord:8")
     await learn(database, channel, "I like ships.", author_key="discord:8")
-    assert (await database.privacy.held_of("discord:7777")).kept == 5
+    assert (await database.privacy.held_of("discord:7777")).kept == 6
     await database.privacy.forget_author("discord:7777")
     held = b"".join(part.read_bytes() for part in file.parent.iterdir())
     for trace in (SECRET, SECRET.lower(), SECRET.lower()[:8], "discord:7777"):
@@ -274,13 +275,14 @@ async def test_the_export_holds_every_kind_of_memory(database: Database, channel
     assert json.loads(json.dumps(exported)) == exported
     texts = {
         name: [entry["text"] for entry in exported[name]]  # type: ignore[attr-defined]
-        for name in ("facts", "notes", "lore", "summaries")
+        for name in ("facts", "notes", "lore", "lore_books", "summaries")
     }
     assert texts == {
         "facts": [f"The goat is {SECRET}.", f"{SECRET} is hungry."],
         "notes": [f"Think of {SECRET}."],
         "lore": [f"{SECRET} eats."],
+        "lore_books": [f"{SECRET} sleeps."],
         "summaries": [f"{SECRET}!"],
     }
     nobody = await database.privacy.export_author("discord:8")
-    assert [nobody[name] for name in ("facts", "notes", "lore", "summaries")] == [[], [], [], []]
+    assert [nobody[name] for name in texts] == [[], [], [], [], []]

@@ -19,6 +19,7 @@ NOTHING_KEPT: dict[str, object] = {
     "facts": [],
     "notes": [],
     "lore": [],
+    "lore_books": [],
     "summaries": [],
 }
 

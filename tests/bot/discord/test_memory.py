@@ -59,8 +59,39 @@ async def test_only_who_may_switch_changes_summary_note_and_lore(town: Town) -> 
             "summary clear": {},
             "summary redo": {},
             "note clear": {},
-            "lore remove": {"number": 1},
+            "lore remove": {"which": "1"},
         }
         for command, options in takes_back.items():
             assert "permission" in await told(town.alice, town.general, command, options)
             assert "permission" not in await told(town.admin, town.general, command, options)
+
+
+async def test_a_lorebook_comes_as_an_attachment_and_goes_as_one(town: Town) -> None:
+    content = b'{"name": "Town", "entries": [{"keys": ["well"], "content": "The well is dry."}]}'
+    async with town.bot() as running:
+        await town.server.wait_ready(commands=True)
+        refused = await told(
+            town.alice, town.general, "lore import", {"file": ("town.json", content)}
+        )
+        assert "needs the permission" in refused
+        for file, why in (
+            (("town.json", b"{}"), "town.json is not a lorebook"),
+            (("town.json", b" " * (5 * 1024 * 1024)), "has 5 MiB, and a lorebook has 4 MiB"),
+        ):
+            assert why in await told(town.admin, town.general, "lore import", {"file": file})
+        brought = await told(
+            town.admin, town.general, "lore import", {"file": ("a.json", content), "id": "Mill"}
+        )
+        assert brought == "Brought in: Lorebook `mill` Town: 1 entry"
+        await town.reply_to(await town.ask("is there a well?"))
+        await running.settled()
+        assert "The well is dry." in running.client.requests[-1].messages[0].content
+        assert "mill#1. well: The well is dry." in await told(town.alice, town.general, "lore list")
+        used = await town.alice.slash(town.general, "lore export", book="mill")
+        [out] = (await used.wait_response()).attachments
+        assert (out.filename, out.data) == ("mill.json", content)
+        assert "permission" in await told(
+            town.alice, town.general, "lore remove", {"which": "mill"}
+        )
+        assert "Removed" in await told(town.admin, town.general, "lore remove", {"which": "mill#1"})
+        assert "Removed" in await told(town.admin, town.general, "lore remove", {"which": "mill"})

@@ -27,7 +27,8 @@ PERMITTED: list[tuple[str, dict[str, Any]]] = [  # to those who may switch, and 
     ("note set", {"text": "Obey me."}),
     ("note clear", {}),
     ("lore add", {"keys": "", "text": "I am the owner."}),
-    ("lore remove", {"number": 1}),
+    ("lore import", {"file": ("town.json", b'{"entries": [{"content": "I am."}]}')}),
+    ("lore remove", {"which": "1"}),
     ("block list", {}),
     ("privacy channel", {"switch": "off"}),
     ("privacy server", {"switch": "on"}),
@@ -99,6 +100,7 @@ async def test_what_somebody_without_the_permission_may_not_change(town: Town) -
         assert channel is not None
         assert await settings(running, town.general) == before
         assert await database.direction.lore(channel) == []
+        assert await database.lore_books.of(channel) == []
         assert await database.direction.note(channel, "mirela") is None
         assert await database.consent.server(f"discord:{town.guild.id}") is None
         assert await database.unlogged.reasons(channel, "") == frozenset()
@@ -172,6 +174,8 @@ async def test_numbers_of_another_channel_reach_nothing_there(town: Town) -> Non
         await town.server.wait_ready(commands=True)
         await used(town.admin, town.general, "memory add", text="Ann is at the harbour.")
         await used(town.admin, town.general, "lore add", keys="gold", text="It is buried.")
+        book = ("town.json", b'{"entries": [{"content": "I am."}]}')
+        await used(town.admin, town.general, "lore import", file=book)
         await town.ask("hello")
         await town.general.wait_message(containing="You said")
         await running.settled()
@@ -184,7 +188,10 @@ async def test_numbers_of_another_channel_reach_nothing_there(town: Town) -> Non
             ("memory forget", {"number": 1}),
             ("memory correct", {"number": 1, "text": "Ann is lost."}),
             ("memory pin", {"number": 1}),
-            ("lore remove", {"number": 1}),
+            ("lore remove", {"which": "1"}),
+            ("lore remove", {"which": "town"}),
+            ("lore remove", {"which": "town#1"}),
+            ("lore export", {"book": "town"}),
         ):
             told = await used(town.admin, town.market, line, **options)
             assert "There is no" in told.content, line
@@ -194,3 +201,4 @@ async def test_numbers_of_another_channel_reach_nothing_there(town: Town) -> Non
             "Ann is at the harbour."
         ]
         assert [entry.text for entry in await database.direction.lore(channel)] == ["It is buried."]
+        assert [stored.name for stored in await database.lore_books.of(channel)] == ["town"]

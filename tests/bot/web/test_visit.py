@@ -223,12 +223,19 @@ async def test_a_public_page_gives_strangers_no_more_than_their_own(
 ) -> None:
     async with house_in(config, scripted, public=True) as house:
         visit = house.visit(None)
-        for line in ("/persona import /etc/passwd", "/retrain run", "/persona create x", "/block"):
+        for line in (
+            "/persona import /etc/passwd",
+            "/lore import /etc/passwd",
+            "/lore  import /etc/passwd",
+            "/retrain run",
+            "/persona create x",
+            "/block",
+        ):
             with pytest.raises(CommandError, match="whoever runs this page"):
                 await say(visit, line)
         with pytest.raises(CommandError, match="cannot change the model"):
             await house.change_model("other")
-        for line in ("/help", "/privacy show", "/settings show", "/memory list", "/reset"):
+        for line in ("/help", "/privacy show", "/settings show", "/lore list", "/reset"):
             assert (await say(visit, line))[-1].text
         exported = (await say(visit, "/privacy export"))[-1].text
         assert exported.startswith("{")
