@@ -32,6 +32,7 @@ from finetune.evaluation.transcripts import read_transcripts
 from inference.adapters import AdapterRegistry
 from inference.types import InferenceError
 
+DATA, PERSONAS = "troupe", "personas"  # folders of the bot in the work folder
 _NAME = "company"
 _PATIENT, _PATIENTS_LOG = "seed-bot", "logs"
 _USERS = 36  # a night, ten turns each, as in the log of the seed's bot
@@ -42,6 +43,14 @@ _SHOWN = ("IIR", "XTR4", "DupTurn", "Open3", "Recall", "perplexity")
 _GUARDS = ("distinct-2", "mean_length", "ends_by_itself")
 
 
+def settings(bot_data: Path, personas: Path) -> str:
+    """The text of the config.toml of a bot that retrains `company`."""
+    return (
+        f"[paths]\ndata = '{bot_data.resolve()}'\npersonas = '{personas.resolve()}'\n"
+        f"[model]\nprompt_format = '{_FORMAT}'\n[retrain]\nadapter = '{_NAME}'\n"
+    )
+
+
 class Nights:
     """One work folder with a bot's data in it, and a stage for everything that takes time."""
 
@@ -50,11 +59,7 @@ class Nights:
         self._stages = Stages(work.resolve())
         self._seed, self._threads = seed, threads
         self._settings_file = work.resolve() / "config.toml"
-        self._settings_file.write_text(
-            f"[paths]\ndata = '{work.resolve() / 'troupe'}'\n"
-            f"personas = '{work.resolve() / 'personas'}'\n"
-            f"[model]\nprompt_format = '{_FORMAT}'\n[retrain]\nadapter = '{_NAME}'\n"
-        )
+        self._settings_file.write_text(settings(work / DATA, work / PERSONAS))
         self._config: Config = load(self._settings_file)
         self._users = read_suite(data.SIMULATED)
 
@@ -129,7 +134,7 @@ class Nights:
         return folder / conditions.TRANSCRIPTS
 
     def _served(self) -> str:
-        """The label of what the name stands for now."""
+        """The label of the version that the name stands for."""
         return f"{_NAME}@{AdapterRegistry(self._config.adapters_dir).promoted(_NAME)}"
 
 

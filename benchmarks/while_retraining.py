@@ -26,6 +26,7 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, as_json, as_table
 from benchmarks.machine import Load, describe
+from benchmarks.three_nights import DATA, PERSONAS, settings
 from benchmarks.workload import SAMPLE, read_chats
 from config import Config, load
 from db.database import Database
@@ -143,13 +144,16 @@ def quantile(values: Sequence[float], share: float) -> float:
 def main() -> int:
     """Measure, and print the figures."""
     options = _parser().parse_args()
+    nights: Path = options.nights
+    if not (nights / DATA).is_dir():
+        print(f"There are no nights in {nights}; run python -m benchmarks.three_nights first.",
+              file=sys.stderr)  # fmt: skip
+        return 2
     before = Load.here()
-    with tempfile.TemporaryDirectory(dir=options.nights.parent) as folder:
-        shutil.copytree(options.nights / "troupe", Path(folder) / "troupe", symlinks=True)
-        settings = (options.nights / "config.toml").read_text()
-        file = Path(folder) / "config.toml"
-        file.write_text(settings.replace(str(options.nights.resolve() / "troupe"),
-                                         str(Path(folder).resolve() / "troupe")))  # fmt: skip
+    with tempfile.TemporaryDirectory(dir=nights.parent) as folder:
+        copy, file = Path(folder) / DATA, Path(folder) / "config.toml"
+        shutil.copytree(nights / DATA, copy, symlinks=True)
+        file.write_text(settings(copy, nights / PERSONAS))
         try:
             waits = asyncio.run(measured(load(file), file, options.replies))
         except InferenceError as error:

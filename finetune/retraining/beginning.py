@@ -114,7 +114,7 @@ def resume(
     workspace = Workspace(config.retraining_dir / left.key)
     run = replace(left, pid=os.getpid())
     job = Job(_as_begun(config, run.settings) or config, run, workspace, means, say)
-    if committed(job) is None:
+    if committed(job.registry, run) is None:
         cancelled = ledger.is_cancelled(run.key)
         reason = CANCELLED if cancelled else _given_up(config, order, run, means, say)
         if reason:

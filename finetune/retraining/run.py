@@ -121,7 +121,7 @@ class _Worker:
         except (KeyboardInterrupt, SystemExit):
             if self._job.run.state != "running":  # stopped when all was done
                 return self._job.run
-            if self._stopper.cancelled and committed(self._job) is None:
+            if self._stopper.cancelled and self._committed() is None:
                 stage = self._job.run.stage
                 return self._finish("cancelled", f"It was cancelled in the stage {stage}.")
             self._pause()
@@ -160,7 +160,7 @@ class _Worker:
             stage = names[at]
             result = self._finished(stage)
             if result is None:
-                if self._ledger.is_cancelled(job.run.key) and committed(job) is None:
+                if self._ledger.is_cancelled(job.run.key) and self._committed() is None:
                     return self._finish("cancelled", f"It was cancelled before the stage {stage}.")
                 job.workspace.discard(*names[at + 1 :])  # made from what is made anew now
                 try:
@@ -182,7 +182,7 @@ class _Worker:
     def _finished(self, stage: str) -> dict[str, Any] | None:
         """What the stage came to before, if it did."""
         workspace = self._job.workspace
-        promoted = committed(self._job) is not None
+        promoted = self._committed() is not None
         if promoted and stage in ("snapshot", "prepare"):
             return {}  # nothing that is left to do needs it
         if stage == "snapshot" and _is_done(workspace, "prepare"):
@@ -220,6 +220,9 @@ class _Worker:
             job.note({"stage_times": {**job.run.stage_times, stage: taken}})
         return job.workspace.complete(stage, result, loose=LOOSE.get(stage, ()))
 
+    def _committed(self) -> Literal["promoted", "canary"] | None:
+        return committed(self._job.registry, self._job.run)
+
     # -- the run's folder and row ----------------------------------------------------------------
 
     def _keep(self) -> None:
@@ -238,7 +241,7 @@ class _Worker:
         self._keep()
 
     def _fail(self, reason: str) -> Run:
-        done: RunState | None = committed(self._job)
+        done: RunState | None = self._committed()
         if "promote" in self._job.results:
             done = self._job.results["promote"]["outcome"]
         if done is not None:  # what was decided stays so, report or none

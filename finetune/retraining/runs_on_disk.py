@@ -11,7 +11,7 @@ from pathlib import Path
 
 from db.runs import Run, RunState
 from finetune.retraining.ledger import Ledger
-from finetune.retraining.stages import KEPT, committed_in
+from finetune.retraining.stages import KEPT, committed
 from finetune.retraining.workspace import Damaged, Workspace
 from inference.adapters import AdapterRegistry
 
@@ -98,7 +98,7 @@ def _put_down(
     run: Run, reason: str, state: RunState, ledger: Ledger, registry: AdapterRegistry
 ) -> Run:
     """End a run that is not gone on with; what it promoted stays so, and lacks its report."""
-    done = committed_in(registry, run)
+    done = committed(registry, run)
     if done is None:
         return end(run, reason, ledger, state)
     notes = [*run.settings.get("notes", []), f"There is no report. {reason}"]

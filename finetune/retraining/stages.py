@@ -225,7 +225,7 @@ def promote(job: Job) -> Result:
     verdict = job.run.verdict
     if not verdict["promote"]:
         return {"outcome": "rejected"}
-    done = committed(job)
+    done = committed(job.registry, job.run)
     if done is not None:
         return {"outcome": done}
     _check_challenger(job)
@@ -250,13 +250,8 @@ def promote(job: Job) -> Result:
     return {"outcome": "promoted"}
 
 
-def committed(job: Job) -> Literal["promoted", "canary"] | None:
-    """What this run made of its challenger in the registry: `promoted`, `canary` or nothing."""
-    return committed_in(job.registry, job.run)
-
-
-def committed_in(registry: AdapterRegistry, run: Run) -> Literal["promoted", "canary"] | None:
-    """The same of any run."""
+def committed(registry: AdapterRegistry, run: Run) -> Literal["promoted", "canary"] | None:
+    """What `run` made of its challenger in the registry: `promoted`, `canary` or nothing."""
     if any(promotion.run == run.key for promotion in registry.history(run.adapter)):
         return "promoted"
     canary = registry.canary(run.adapter)
@@ -295,4 +290,4 @@ STAGES: dict[str, Callable[[Job], Result]] = {
 LOOSE = {"snapshot": (SNAPSHOT_FILE, f"{SNAPSHOT_FILE}-wal", f"{SNAPSHOT_FILE}-shm")}
 KEPT = ("evaluate", "gate", "promote", "report")  # of a run that is over
 
-__all__ = ["KEPT", "LOOSE", "STAGES", "committed", "committed_in", "note_of"]
+__all__ = ["KEPT", "LOOSE", "STAGES", "committed", "note_of"]

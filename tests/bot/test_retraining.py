@@ -160,13 +160,19 @@ async def test_the_last_run_and_the_history(commands: RetrainCommands, database:
     )
 
 
-async def test_what_was_taken_back_since_is_told_before_the_row_says_so(
-    commands: RetrainCommands, config: Config, database: Database
-) -> None:
+def two_versions(config: Config) -> AdapterRegistry:
+    """`default`, which stands for the first of its two versions."""
     registry = AdapterRegistry(config.adapters_dir)
     for _ in range(2):
         publish_bare(registry, "default", promote=False)
     registry.promote("default", 1)
+    return registry
+
+
+async def test_what_was_taken_back_since_is_told_before_the_row_says_so(
+    commands: RetrainCommands, config: Config, database: Database
+) -> None:
+    registry = two_versions(config)
     registry.promote("default", 2, run=KEY)
     await database.runs.begin(run(state="promoted", challenger="default@2", finished_at=NOW))
     assert (await commands.history()).text.endswith("**promoted** 0 s ago.")
@@ -179,10 +185,7 @@ async def test_what_was_taken_back_since_is_told_before_the_row_says_so(
 async def test_a_trial_that_is_over_is_told_before_the_row_says_so(
     commands: RetrainCommands, config: Config, database: Database
 ) -> None:
-    registry = AdapterRegistry(config.adapters_dir)
-    for _ in range(2):
-        publish_bare(registry, "default", promote=False)
-    registry.promote("default", 1)
+    registry = two_versions(config)
     registry.begin_canary("default", 2, share=0.5, until=time.time() + 60, run=KEY)
     await database.runs.begin(run(state="canary", challenger="default@2", finished_at=NOW))
     assert (await commands.history()).text.endswith("**canary** 0 s ago.")
