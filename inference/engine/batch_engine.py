@@ -236,7 +236,7 @@ class BatchEngine:
 
     def _choose(self, work: Work) -> list[Choice | None]:
         """Run the model, and choose a token for each row that this step gives one."""
-        columns = self._runner.lora.prepare(self._adapters.used_columns())
+        columns = self._adapters.used_columns()
         logits = self._forward_pass(build_pass(self._runner, self._batch.rows, work, columns))
         ready = finishing(work, self._batch.rows)
         return self._sampler.choose(logits, ready) if ready else []

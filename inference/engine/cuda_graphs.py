@@ -31,7 +31,7 @@ class DecodeGraphs:
     def __call__(self, step: Pass) -> Tensor:
         if step.segments:
             return self._forward(step)
-        columns = 0 if step.foreign is None else step.foreign.shape[1]
+        columns = 0 if step.owned is None else step.columns
         shape = (step.decode_rows, step.window, columns)
         # which rows are wanted varies from step to step; the graph computes all of them
         whole = replace(step, outputs=None)

@@ -1,62 +1,49 @@
-"""Many adapters side by side in stacked matrices, so that one GEMM serves every row.
+"""Many adapters side by side in stacked matrices, so that one batch serves them all.
 
 The A matrices of all adapters in the batch stand above each other, the B matrices likewise; an
-adapter of rank r owns r neighbouring columns of the product between them. x·Aᵀ is computed for all
-columns, the columns that are not a row's own are set to zero, and the product with B adds exactly
-that row's adapter (masked concat; S-LoRA and Punica gather instead, which measured slower here).
-Columns instead of slots of the largest rank: a rank-8 adapter costs 8 columns, not 64.
+adapter of rank r owns r neighbouring columns of the product between them, so that a rank-8 adapter
+costs 8 columns, not as many as the largest. On a GPU x·Aᵀ is computed for all columns, those that
+are not a token's own are set to zero, and the product with B adds exactly that token's adapter
+(masked concat). On a CPU each token reads its own columns only (gathered, as in S-LoRA and Punica),
+in one compiled call instead of many small products.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from inference.engine.adapter_weights import AdapterWeights, Group
-from inference.engine.linears import Linear, make_linear
 
-_LAYERS_PACKED_A_STEP = 8
-# up to these, what a call of oneDNN costs by itself outweighs that it reads half as much
-_FEW_TOKENS = 4
-_FEW_COLUMNS = 16
+# from so many neighbouring tokens of one adapter on, as in a long prompt, GEMMs are faster
+_MANY_TOKENS = 96
 
 
-@dataclass(frozen=True, slots=True)
-class Masks:
-    """Which columns are not a token's own."""
+class _Block(NamedTuple):
+    """Neighbouring tokens that own the same columns."""
 
-    foreign: Tensor  # [tokens, columns]
-    repeated: dict[int, Tensor]  # by projections in a group: [tokens, projections · columns]
-
-
-class _Plain(NamedTuple):
-    """A and each projection's B in float32, for torch's own small products."""
-
-    down: Tensor  # [projections · columns, width]
-    ups: tuple[Tensor, ...]  # [columns, output]
-
-    def add(self, x: Tensor, out: Tensor, foreign: Tensor) -> Tensor:
-        inner = F.linear(x.float(), self.down).masked_fill_(foreign, 0)
-        offset = column = 0
-        for up in self.ups:
-            columns, width = up.shape
-            part = inner[:, column : column + columns]
-            out[:, offset : offset + width].add_(torch.mm(part, up))
-            offset, column = offset + width, column + columns
-        return out
+    tokens: slice
+    columns: slice
 
 
-class _Packed(NamedTuple):
-    """A and B of one group in oneDNN's layout; B with one block for each projection."""
+class Gathered(NamedTuple):
+    """Which columns are a token's own, for the CPU."""
 
-    parts: int
-    down: Linear
-    up: Linear
-    plain: _Plain | None  # where there are few columns
+    owned: Any  # int64 [tokens, 2]; nothing for those in blocks
+    blocks: tuple[_Block, ...]
+    some: bool  # whether anything is owned outside blocks
+
+
+class _Addresses(NamedTuple):
+    """Where the compiled sum finds one group of one layer."""
+
+    down: int
+    ups: Any  # int64 [parts]
 
 
 class LoraColumns:
@@ -75,9 +62,6 @@ class LoraColumns:
         self.capacity = capacity
         self.dtype = dtype
         self.device = device
-        self._width = 0  # columns that the packed layers have
-        self._packed: list[dict[str, _Packed] | None] = [None] * layers
-        self._parts = {len(g.modules) for g in groups}
         self._down = {
             g.name: torch.zeros(
                 layers, capacity, len(g.modules), g.width, dtype=dtype, device=device
@@ -91,6 +75,14 @@ class LoraColumns:
             ]
             for g in groups
         }
+        self._gathers = device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
+        if self._gathers:
+            from inference.engine import cpu_kernels  # takes a second, and GPUs have no use for it
+
+            self._add_adapters = cpu_kernels.add_adapters
+            self._kind = cpu_kernels.kind_of(dtype)
+            self._outputs = {g.name: np.array(g.outputs) for g in groups}
+            self._addresses = {g.name: self._find(g.name) for g in groups}
 
     @classmethod
     def for_model(
@@ -115,51 +107,36 @@ class LoraColumns:
             self._down[name][:, start:end].copy_(weights.down)
             for stack, up in zip(self._up[name], weights.up, strict=True):
                 stack[:, start:end].copy_(up)
-        self._packed = [None] * self.layers
 
-    def prepare(self, used: int) -> int:
-        """How many columns the next step computes so that the first `used` are among them.
+    def share(self, owned: Tensor | None, columns: int) -> Tensor | Gathered | None:
+        """`owned` [tokens, 2] as `add` wants it, made once for all layers of a pass.
 
-        On a CPU this also packs some layers that have changed; the rest follow in later steps, so
-        that a new adapter never holds up the batch for long.
+        A token owns the columns from the first number up to the second, none of which lies behind
+        the first `columns`; None: all tokens belong to the base model.
         """
-        if self.device.type != "cpu" or not used:
-            return used
-        # a little too wide is cheaper than packing again whenever an adapter pauses
-        if not used <= self._width < 2 * used:
-            self._width = used
-            self._packed = [None] * self.layers
-        stale = [layer for layer, packed in enumerate(self._packed) if packed is None]
-        for layer in stale[:_LAYERS_PACKED_A_STEP]:
-            self._packed[layer] = {g.name: self._pack(g, layer) for g in self.groups}
-        return self._width
-
-    def masks(self, foreign: Tensor | None) -> Masks | None:
-        """`foreign` [tokens, columns] as `add` wants it; made once for all layers of a pass."""
-        if foreign is None:
+        if owned is None:
             return None
-        return Masks(foreign, {n: foreign.repeat(1, n) for n in self._parts})
+        if self._gathers:
+            return _gathered(owned)
+        index = torch.arange(columns, device=owned.device)
+        return (index < owned[:, :1]) | (index >= owned[:, 1:])
 
-    def add(self, group: str, layer: int, x: Tensor, out: Tensor, masks: Masks | None) -> Tensor:
+    def add(
+        self, group: str, layer: int, x: Tensor, out: Tensor, own: Tensor | Gathered | None
+    ) -> Tensor:
         """`out` [tokens, outputs] plus what each token's own adapter makes of `x` [tokens, width].
 
-        `masks` None: all tokens belong to the base model.
+        `own` is from `share`.
         """
-        if masks is None:
+        if own is None:
             return out
-        # filled, not multiplied: an overflow in one row's adapter must not reach others as NaN
-        foreign = masks.foreign
-        columns = foreign.shape[1]
-        packed = self._packed[layer]
-        if packed is not None and columns == self._width:
-            own = packed[group]
-            if own.plain is not None and len(x) <= _FEW_TOKENS:
-                return own.plain.add(x, out, masks.repeated[own.parts])
-            inner = own.down(x).masked_fill_(masks.repeated[own.parts], 0)
-            return out.add_(own.up(inner))
+        if isinstance(own, Gathered):
+            return self._add_gathered(group, layer, x.to(self.dtype), out.to(self.dtype), own)
+        columns = own.shape[1]
         stacked = self._down[group][layer, :columns].flatten(0, 1)
         inner = F.linear(x.to(self.dtype), stacked).unflatten(1, (columns, -1))
-        inner = inner.masked_fill_(foreign[:, :, None], 0).permute(2, 0, 1).contiguous()
+        # not multiplied: an overflow in one row's adapter must not reach others as NaN
+        inner = inner.masked_fill_(own[:, :, None], 0).permute(2, 0, 1).contiguous()
         offset = 0
         for part, ups in zip(inner, self._up[group], strict=True):
             width = ups.shape[-1]
@@ -167,25 +144,57 @@ class LoraColumns:
             offset += width
         return out
 
-    def _pack(self, group: Group, layer: int) -> _Packed:
-        """The columns in use of a group in the forms that multiply fastest."""
-        down = self._down[group.name][layer, : self._width].transpose(0, 1).flatten(0, 1)
-        ups = [stack[layer, : self._width] for stack in self._up[group.name]]
-        plain = None
-        if self._width <= _FEW_COLUMNS:
-            plain = _Plain(down.float(), tuple(up.float() for up in ups))
-        return _Packed(
-            len(ups),
-            make_linear(down, None, "native"),
-            make_linear(torch.block_diag(*(up.t() for up in ups)), None, "native"),
-            plain,
-        )
+    def _add_gathered(
+        self, group: str, layer: int, x: Tensor, out: Tensor, own: Gathered
+    ) -> Tensor:
+        x, out = x.contiguous(), out.contiguous()
+        if own.some:
+            at, outputs = self._addresses[group][layer], self._outputs[group]
+            self._add_adapters(
+                self._kind, x.data_ptr(), out.data_ptr(), x.shape[1], own.owned, at.down, at.ups,
+                outputs,
+            )  # fmt: skip
+        for tokens, columns in own.blocks:
+            self._add_block(group, layer, x[tokens], out[tokens], columns)
+        return out
+
+    def _add_block(self, group: str, layer: int, x: Tensor, out: Tensor, columns: slice) -> None:
+        """Add to `out`, whose tokens own the same columns."""
+        down = self._down[group][layer, columns].transpose(0, 1)
+        inner = F.linear(x, down.flatten(0, 1)).unflatten(1, (-1, down.shape[1]))
+        offset = 0
+        for part, ups in zip(inner.unbind(1), self._up[group], strict=True):
+            width = ups.shape[-1]
+            out[:, offset : offset + width].addmm_(part, ups[layer, columns])
+            offset += width
+
+    def _find(self, group: str) -> list[_Addresses]:
+        down, ups = self._down[group], self._up[group]
+        return [
+            _Addresses(down[layer].data_ptr(), np.array([up[layer].data_ptr() for up in ups]))
+            for layer in range(self.layers)
+        ]
 
 
-def foreign_columns(owned: list[range | None], columns: int, device: torch.device) -> Tensor | None:
-    """The mask [tokens, columns] for tokens that own the given columns; None if none owns any."""
-    if not any(owned):
+def owned_columns(ranges: list[range | None], device: torch.device) -> Tensor | None:
+    """Of tokens that own the given columns, [tokens, 2]; None if none owns any."""
+    if not any(ranges):
         return None
-    bounds = torch.tensor([(r.start, r.stop) if r else (0, 0) for r in owned], device=device)
-    index = torch.arange(columns, device=device)
-    return (index < bounds[:, :1]) | (index >= bounds[:, 1:])
+    return torch.tensor([(r.start, r.stop) if r else (0, 0) for r in ranges], device=device)
+
+
+def _gathered(owned: Tensor) -> Gathered:
+    bounds = owned.numpy()
+    blocks: list[_Block] = []
+    if len(bounds) >= _MANY_TOKENS:
+        changes = np.flatnonzero((bounds[1:] != bounds[:-1]).any(axis=1)) + 1
+        edges = [0, *changes.tolist(), len(bounds)]
+        for start, end in pairwise(edges):
+            first, last = bounds[start].tolist()
+            if end - start >= _MANY_TOKENS and first < last:
+                blocks.append(_Block(slice(start, end), slice(first, last)))
+    if blocks:
+        bounds = bounds.copy()
+        for block in blocks:
+            bounds[block.tokens] = 0
+    return Gathered(bounds, tuple(blocks), bool(bounds.any()))

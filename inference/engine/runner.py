@@ -58,7 +58,8 @@ class Pass:
     window: int  # positions that decoding rows look at
     decode_mask: Tensor | None  # [decode_rows, 1, 1, window]
     segments: tuple[Segment, ...]
-    foreign: Tensor | None  # [N, columns] true where a LoRA column is not the token's adapter
+    owned: Tensor | None  # [N, 2] the LoRA columns of a token's adapter, from and up to
+    columns: int  # LoRA columns up to the last that is in use
     outputs: Tensor | None  # [M] tokens whose logits are wanted; None: all
     virtual: Virtual | None = None  # only among the segments
 
@@ -127,20 +128,20 @@ class Runner:
     @torch.inference_mode()
     def forward(self, step: Pass) -> Tensor:
         """Logits [M, vocabulary] in float32 of the tokens that `step.outputs` names."""
-        lora, masks = self.lora, self.lora.masks(step.foreign)
+        lora, own = self.lora, self.lora.share(step.owned, step.columns)
         rotation = self._rotation[step.positions]
         x = F.embedding(step.tokens, self._embedding).to(self._residual)
         if step.virtual is not None:
             x[step.virtual.places] = step.virtual.embeddings.to(x.dtype)
         for index, layer in enumerate(self._layers):
             h = self._norm(x, layer.input_norm)
-            qkv = lora.add("qkv", index, h, layer.qkv(h), masks)
+            qkv = lora.add("qkv", index, h, layer.qkv(h), own)
             h = self._attend(index, qkv, rotation, step)
-            x = x + lora.add("output", index, h, layer.output(h), masks)
+            x = x + lora.add("output", index, h, layer.output(h), own)
             h = self._norm(x, layer.mlp_norm)
-            gate_up = lora.add("gate_up", index, h, layer.gate_up(h), masks)
+            gate_up = lora.add("gate_up", index, h, layer.gate_up(h), own)
             h = self._activation(gate_up[:, : self._mlp_width]) * gate_up[:, self._mlp_width :]
-            x = x + lora.add("down", index, h, layer.down(h), masks)
+            x = x + lora.add("down", index, h, layer.down(h), own)
         if step.outputs is not None:
             x = x[step.outputs]
         return self._head(self._norm(x, self._final_norm)).float()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inference.engine.adapter_weights import AdapterPlan
 from inference.engine.interface import EngineRequest
-from inference.engine.lora_columns import foreign_columns
+from inference.engine.lora_columns import owned_columns
 from inference.engine.runner import Pass, Runner, Segment, Virtual
 
 _VIRTUAL = 0  # stands in `Row.tokens` for each embedding of a soft prompt
@@ -147,7 +147,8 @@ def build_pass(runner: Runner, rows: list[Row | None], work: Work, columns: int)
         window=window,
         decode_mask=mask,
         segments=tuple(segments),
-        foreign=foreign_columns(owned, columns, device),
+        owned=owned_columns(owned, device),
+        columns=columns,
         outputs=torch.tensor(outputs, dtype=torch.long, device=device),
         virtual=_virtual(virtual, device),
     )

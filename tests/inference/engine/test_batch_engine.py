@@ -57,13 +57,9 @@ def test_a_mixed_batch_says_what_transformers_and_peft_say(
         assert replies.tokens[request.id] == greedy(model, request.prompt, 20)
 
 
-def test_adapters_apply_before_and_after_their_layers_are_packed(
-    base: LlamaForCausalLM,
-    loras: list[Lora],
-    engine_of: MakeEngine,
-    monkeypatch: pytest.MonkeyPatch,
+def test_adapters_that_come_while_others_are_at_work(
+    base: LlamaForCausalLM, loras: list[Lora], engine_of: MakeEngine
 ) -> None:
-    monkeypatch.setattr("inference.engine.lora_columns._LAYERS_PACKED_A_STEP", 1)
     engine, replies = engine_of(base, rows=8), Replies()
     for n in range(8):
         engine.insert(ask(str(n), [*PERSONA, n + 20], loras[n % 4].info, max_new_tokens=6 + 2 * n))

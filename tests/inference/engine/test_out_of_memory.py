@@ -36,7 +36,6 @@ STAGES = {
     "sampling": "_sampler.choose",
     "row": "_sampler.begin",
     "columns": "_adapters.acquire",
-    "packing": "_runner.lora.prepare",
     "cache": "_prefixes.store",
     "reuse": "_prefixes.restore",
 }
