@@ -40,6 +40,11 @@ def _inlined(function: Any) -> Any:
     return njit(inline="always", fastmath=_SUMS)(function)
 
 
+def _exact(function: Any) -> Any:
+    """Inlined, too, but with its sums in the order that they are written in."""
+    return njit(forceinline=True, error_model="numpy")(function)
+
+
 def _instruction(function: Any) -> Any:
     return intrinsic(function)
 
@@ -127,6 +132,132 @@ def add_adapters(
             for j in range(size):
                 target[j] = _narrow(kind, sums[j])
             offset += size
+
+
+@_compiled
+def add_norm(
+    kind: Any, x_at: int, added_at: int, weight_at: int, out_at: int, tokens: int, width: int,
+    eps: float,
+) -> None:  # fmt: skip
+    """x += added, if there is an address of it; out = x · weight / root mean square of x.
+
+    x: float32 [tokens, width]
+    added, out: [tokens, width]
+    weight: float32 [width]
+    """
+    x = carray(_pointer(np.float32(0), x_at), (tokens, width))
+    added = carray(_pointer(kind, added_at), (tokens, width))
+    weight = carray(_pointer(np.float32(0), weight_at), width)
+    out = carray(_pointer(kind, out_at), (tokens, width))
+    for token in range(tokens):
+        row, target = x[token], out[token]
+        if added_at:
+            more = added[token]
+            for k in range(width):
+                row[k] += _wide(more[k])
+        squares = np.float32(0)
+        for k in range(width):
+            squares += row[k] * row[k]
+        scale = np.float32(1 / np.sqrt(squares / np.float32(width) + np.float32(eps)))
+        for k in range(width):
+            target[k] = _narrow(kind, row[k] * scale * weight[k])
+
+
+@_compiled
+def rotate_and_keep(
+    kind: Any, qkv_at: int, rotation_at: int, kept_at: int, slots: Any, tokens: int, heads: int,
+    kv_heads: int, dim: int,
+) -> None:  # fmt: skip
+    """Rotate queries and keys in place, and write keys and values into the cache.
+
+    qkv: [tokens, heads + 2 · kv_heads, dim], rotated elements being neighbours
+    rotation: float32 [tokens, dim], cosine and sine in turn
+    kept: [slots of the cache, dim]
+    slots: int64 [tokens · 2 · kv_heads], each token's of the keys and then of the values
+    """
+    rows = heads + 2 * kv_heads
+    qkv = carray(_pointer(kind, qkv_at), (tokens, rows, dim))
+    rotation = carray(_pointer(np.float32(0), rotation_at), (tokens, dim))
+    kept = carray(_pointer(kind, kept_at), (slots.max() + 1, dim))
+    for token in range(tokens):
+        angles = rotation[token]
+        for head in range(heads + kv_heads):
+            row = qkv[token, head]
+            for k in range(0, dim, 2):
+                a, b = _wide(row[k]), _wide(row[k + 1])
+                cosine, sine = angles[k], angles[k + 1]
+                row[k] = _narrow(kind, a * cosine - b * sine)
+                row[k + 1] = _narrow(kind, a * sine + b * cosine)
+        for i in range(2 * kv_heads):
+            row, target = qkv[token, heads + i], kept[slots[token * 2 * kv_heads + i]]
+            for k in range(dim):
+                target[k] = row[k]
+
+
+@_compiled
+def attend_rows(
+    kind: Any, query_at: int, stride: int, keys_at: int, values_at: int, out_at: int,
+    positions: Any, kv_heads: int, group: int, dim: int, length: int, scale: float,
+) -> None:  # fmt: skip
+    """Attention of one token of each row over the row's own positions up to its own.
+
+    query: [rows, kv_heads, group, dim], `stride` elements from row to row
+    keys, values: [rows, kv_heads, length, dim]
+    out: [rows, kv_heads, group, dim]
+    positions: int64 [rows or more]
+    """
+    rows = len(positions)
+    query = carray(_pointer(kind, query_at), (rows, stride))
+    keys = carray(_pointer(kind, keys_at), (rows, kv_heads, length, dim))
+    values = carray(_pointer(kind, values_at), (rows, kv_heads, length, dim))
+    out = carray(_pointer(kind, out_at), (rows, kv_heads * group, dim))
+    asked = np.empty(dim, np.float32)
+    weights = np.empty(positions.max() + 1, np.float32)
+    sums = np.empty(dim, np.float32)
+    for row in range(rows):
+        count = positions[row] + 1
+        for head in range(kv_heads * group):
+            for k in range(dim):
+                asked[k] = _wide(query[row, head * dim + k]) * np.float32(scale)
+            _products(keys[row, head // group], asked, weights, 0, count)
+            top = weights[0]
+            for i in range(count):
+                top = max(top, weights[i])
+            total = np.float32(0)
+            for i in range(count):
+                weights[i] = _exp(weights[i] - top)
+                total += weights[i]
+            sums[:] = 0
+            _add_rows(values[row, head // group], weights, sums, 0, count)
+            for k in range(dim):
+                out[row, head, k] = _narrow(kind, sums[k] / total)
+
+
+@_compiled
+def gate_silu(kind: Any, gate_up_at: int, out_at: int, tokens: int, width: int) -> None:
+    """out = silu(gate) · up, of `gate_up` [tokens, 2 · width]; out: [tokens, width]."""
+    gate_up = carray(_pointer(kind, gate_up_at), (tokens, 2 * width))
+    out = carray(_pointer(kind, out_at), (tokens, width))
+    for token in range(tokens):
+        row, target = gate_up[token], out[token]
+        for k in range(width):
+            gate = _wide(row[k])
+            value = gate / (np.float32(1) + _exp(-gate)) * _wide(row[width + k])
+            target[k] = _narrow(kind, value)
+
+
+@_exact
+def _exp(x: Any) -> Any:
+    """e to the power of a float32, to its last bit or two; without a library, so in vectors."""
+    bounded = min(max(x, np.float32(-87)), np.float32(88))
+    twos = np.floor(bounded * np.float32(1.442695041) + np.float32(0.5))
+    # ln 2 in two parts, of which the first is exact times any whole number that occurs
+    r = bounded - twos * np.float32(0.693359375) + twos * np.float32(2.1219444e-4)
+    series = np.float32(1 / 5040)
+    for factorial in (720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0):
+        series = series * r + np.float32(1 / factorial)
+    power = _wide(np.uint16((np.int32(twos) + np.int32(127)) << np.int32(7)))
+    return x if x != x else series * power  # NaN stays NaN
 
 
 @_inlined

@@ -44,6 +44,10 @@ class KvCache:
         """Write `kv` [tokens, 2 · heads · head_dim] at `slots`."""
         self._flat[layer].index_copy_(0, slots, kv.reshape(-1, self._head_dim))
 
+    def address(self, layer: int) -> int:
+        """Where the first of the slots is in memory."""
+        return int(self._flat[layer].data_ptr())
+
     def window(self, layer: int, first: int, last: int, length: int) -> tuple[Tensor, Tensor]:
         """K and V of rows first … last-1, positions 0 … length-1: [rows, heads, length, dim]."""
         both = self._layers[layer][:, first:last, :, :length]

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inference.engine import operators
 from inference.engine.adapter_weights import AdapterWeights, Group
 
 # from so many neighbouring tokens of one adapter on, as in a long prompt, GEMMs are faster
@@ -75,7 +76,7 @@ class LoraColumns:
             ]
             for g in groups
         }
-        self._gathers = device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
+        self._gathers = operators.are_compiled(device, dtype)
         if self._gathers:
             from inference.engine import cpu_kernels  # takes a second, and GPUs have no use for it
 

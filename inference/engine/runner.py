@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
 
+from inference.engine import operators
 from inference.engine.kv_cache import KvCache
 from inference.engine.linears import Linear, ModuleLinear, WeightFormat, make_linear, working_dtype
 from inference.engine.lora_columns import LoraColumns
-from inference.engine.rotary import longest_context, pair_rows, rotate_, rotation_table
+from inference.engine.operators import Operators, Shape, TorchOperators
+from inference.engine.rotary import longest_context, pair_rows, rotation_table
 from inference.types import InferenceError
 
 _FAMILY = ("llama", "mistral")
@@ -56,7 +57,7 @@ class Pass:
     slots: Tensor  # where K and V go, from `KvCache.slots`
     decode_rows: int
     window: int  # positions that decoding rows look at
-    decode_mask: Tensor | None  # [decode_rows, 1, 1, window]
+    decode_mask: Tensor | None  # [decode_rows, 1, 1, window], where the runner needs masks
     segments: tuple[Segment, ...]
     owned: Tensor | None  # [N, 2] the LoRA columns of a token's adapter, from and up to
     columns: int  # LoRA columns up to the last that is in use
@@ -87,17 +88,11 @@ class Runner:
         self.rounded = self.device.type == "cuda"
         self.context = min(context, longest_context(config))
         self.vocabulary_size = int(model.lm_head.weight.shape[0])
-        self.heads = int(config.num_attention_heads)
-        self.kv_heads = int(config.num_key_value_heads)
-        self.head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // self.heads)
-        self._q_width = self.heads * self.head_dim
-        self._qk_width = self._q_width + self.kv_heads * self.head_dim
-        self._mlp_width = int(config.intermediate_size)
-        self._scale = float(model.model.layers[0].self_attn.scaling)
-        self._eps = float(config.rms_norm_eps)
-        self._activation = ACT2FN[config.hidden_act]
         native: torch.dtype = model.model.embed_tokens.weight.dtype
         self.dtype = working_dtype(form, native, self.device)
+        self._shape = shape = Shape.of(model, self.dtype)
+        self.head_dim = shape.head_dim
+        self._operators = _operators(shape, self.device)
         # sums over the layers stay exact where that is cheap
         self._residual = torch.float32 if self.device.type == "cpu" else self.dtype
         self._embedding = model.model.embed_tokens.weight.detach()
@@ -108,7 +103,7 @@ class Runner:
             model.model.rotary_emb, self.head_dim, self.context, self.device
         )[:, None]
         self.kv = KvCache(
-            len(self._layers), rows, self.context, self.kv_heads, self.head_dim, self.dtype,
+            len(self._layers), rows, self.context, shape.kv_heads, self.head_dim, self.dtype,
             self.device,
         )  # fmt: skip
         self.lora = LoraColumns.for_model(config, self.head_dim, columns, self.dtype, self.device)
@@ -125,38 +120,53 @@ class Runner:
             down=_join((mlp.down_proj,), form, self.dtype),
         )
 
+    def warm_up(self) -> None:
+        """Have everything compiled that a step calls, so that nobody's reply waits for it."""
+        nothing = torch.zeros(1, dtype=torch.long, device=self.device)
+        scratch = torch.tensor([self.kv.scratch], device=self.device)
+        self.forward(
+            Pass(
+                tokens=nothing,
+                positions=nothing,
+                slots=self.kv.slots(nothing, scratch),
+                decode_rows=1,
+                window=1,
+                decode_mask=None,
+                segments=(),
+                owned=torch.tensor([[0, 1]], device=self.device),
+                columns=1,
+                outputs=None,
+            )
+        )
+
     @torch.inference_mode()
     def forward(self, step: Pass) -> Tensor:
         """Logits [M, vocabulary] in float32 of the tokens that `step.outputs` names."""
         lora, own = self.lora, self.lora.share(step.owned, step.columns)
-        rotation = self._rotation[step.positions]
+        between, rotation = self._operators, self._rotation[step.positions]
         x = F.embedding(step.tokens, self._embedding).to(self._residual)
         if step.virtual is not None:
             x[step.virtual.places] = step.virtual.embeddings.to(x.dtype)
+        added: Tensor | None = None
         for index, layer in enumerate(self._layers):
-            h = self._norm(x, layer.input_norm)
+            h = between.add_norm(x, added, layer.input_norm)
             qkv = lora.add("qkv", index, h, layer.qkv(h), own)
             h = self._attend(index, qkv, rotation, step)
-            x = x + lora.add("output", index, h, layer.output(h), own)
-            h = self._norm(x, layer.mlp_norm)
+            added = lora.add("output", index, h, layer.output(h), own)
+            h = between.add_norm(x, added, layer.mlp_norm)
             gate_up = lora.add("gate_up", index, h, layer.gate_up(h), own)
-            h = self._activation(gate_up[:, : self._mlp_width]) * gate_up[:, self._mlp_width :]
-            x = x + lora.add("down", index, h, layer.down(h), own)
+            h = between.gate(gate_up)
+            added = lora.add("down", index, h, layer.down(h), own)
         if step.outputs is not None:
-            x = x[step.outputs]
-        return self._head(self._norm(x, self._final_norm)).float()
-
-    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        # converted once: the projection and the adapters both read it
-        return F.rms_norm(x, weight.shape, weight, self._eps).to(self.dtype)
+            x, added = x[step.outputs], None if added is None else added[step.outputs]
+        return self._head(between.add_norm(x, added, self._final_norm)).float()
 
     def _attend(self, layer: int, qkv: Tensor, rotation: Tensor, step: Pass) -> Tensor:
         """Write the new keys and values, then let every token look at its own row."""
         if qkv.dtype != self.dtype:
             qkv = qkv.to(self.dtype)
-        rotate_(qkv[:, : self._qk_width], rotation)
-        self.kv.put(layer, step.slots, qkv[:, self._q_width :])
-        query = qkv[:, : self._q_width]
+        self._operators.rotate_and_keep(qkv, rotation, self.kv, layer, step.slots)
+        query = qkv[:, : self._shape.query_width]
         if not step.segments:
             return self._attend_decoding(layer, query, step)
         parts = [self._attend_segment(layer, query, part) for part in step.segments]
@@ -167,50 +177,38 @@ class Runner:
     def _attend_decoding(self, layer: int, query: Tensor, step: Pass) -> Tensor:
         rows = step.decode_rows
         keys, values = self.kv.window(layer, 0, rows, step.window)
-        # heads that share keys are queued as positions: each key is read once, on every backend
-        grouped = query.reshape(rows, self.kv_heads, -1, self.head_dim)
-        if self.attends_by_products(rows):
-            return _attend_by_products(grouped, keys, values, step.decode_mask, self._scale)
-        out = F.scaled_dot_product_attention(
-            grouped, keys, values, attn_mask=step.decode_mask, scale=self._scale
+        return self._operators.attend_rows(
+            query, keys, values, step.positions[:rows], step.decode_mask
         )
-        return out.reshape(rows, -1)
 
-    def attends_by_products(self, rows: int) -> bool:
-        """Two batched GEMMs beat torch's fused CPU kernel from two rows on, by up to 2.7 times."""
-        return self.device.type == "cpu" and rows > 1
-
-    def mask_dtype(self, rows: int) -> torch.dtype:
-        return torch.float32 if self.attends_by_products(rows) else self.dtype
+    @property
+    def needs_masks(self) -> bool:
+        """Whether a pass's decoding rows need `Pass.decode_mask`."""
+        return self._operators.needs_masks
 
     def _attend_segment(self, layer: int, query: Tensor, part: Segment) -> Tensor:
         keys, values = self.kv.window(layer, part.row, part.row + 1, part.past + part.count)
         mine = query[part.start : part.start + part.count]
         if self.device.type == "cpu" and self.dtype == torch.bfloat16:
-            return _attend_chunk_by_products(mine, keys[0], values[0], part.mask, self._scale)
-        heads = mine.view(1, part.count, self.heads, self.head_dim).transpose(1, 2)
+            return _attend_chunk_by_products(mine, keys[0], values[0], part.mask, self._shape.scale)
+        heads = mine.view(1, part.count, self._shape.heads, self.head_dim).transpose(1, 2)
         out = F.scaled_dot_product_attention(
             heads,
             keys,
             values,
             attn_mask=part.mask,
-            scale=self._scale,
-            enable_gqa=self.heads != self.kv_heads,
+            scale=self._shape.scale,
+            enable_gqa=self._shape.heads != self._shape.kv_heads,
         )
         return out.transpose(1, 2).reshape(part.count, -1)
 
 
-def _attend_by_products(
-    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float
-) -> Tensor:
-    """Attention of `query` [rows, heads, group, dim] over `keys` and `values` [rows, heads, …]."""
-    assert mask is not None, "decoding rows have a mask"
-    rows, heads, group, dim = query.shape
-    # keys stand on the left: their rows are long, and the other order copies them
-    scores = torch.bmm(keys.flatten(0, 1), query.reshape(-1, group, dim).transpose(1, 2))
-    scores = scores.transpose(1, 2).unflatten(0, (rows, heads))
-    weights = torch.add(mask, scores, alpha=scale).softmax(-1).to(values.dtype)
-    return torch.bmm(weights.flatten(0, 1), values.flatten(0, 1)).view(rows, -1)
+def _operators(shape: Shape, device: torch.device) -> Operators:
+    if operators.are_compiled(device, shape.dtype):
+        from inference.engine.compiled_operators import CompiledOperators
+
+        return CompiledOperators(shape)
+    return TorchOperators(shape)
 
 
 def _attend_chunk_by_products(

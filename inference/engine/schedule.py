@@ -119,7 +119,7 @@ def build_pass(runner: Runner, rows: list[Row | None], work: Work, columns: int)
             positions[index] = places[index] = row.written
             owned[index] = row.columns
     window = _round_window(max(positions, default=0) + 1, runner)
-    mask = _causal_rows(positions, window, runner) if width else None
+    mask = _causal_rows(positions, window, runner) if width and runner.needs_masks else None
 
     segments: list[Segment] = []
     virtual: list[tuple[int, Tensor]] = []  # where in the pass, and what stands there
@@ -164,8 +164,7 @@ def _virtual(parts: list[tuple[int, Tensor]], device: torch.device) -> Virtual |
 def _causal_rows(positions: Iterable[int], window: int, runner: Runner) -> Tensor:
     """Each row sees the positions up to its own: [rows, 1, 1, window], 0 or -inf."""
     last = torch.tensor(list(positions), device=runner.device)
-    dtype = runner.mask_dtype(len(last))
-    mask = torch.zeros(len(last), window, dtype=dtype, device=runner.device)
+    mask = torch.zeros(len(last), window, dtype=runner.dtype, device=runner.device)
     hidden = torch.arange(window, device=runner.device) > last[:, None]
     return mask.masked_fill_(hidden, -torch.inf)[:, None, None]
 

@@ -192,3 +192,9 @@ def engine_of() -> Any:
     yield make
     for engine in opened:
         engine.close()
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines made from here on use torch's operators, as where there are no compiled ones."""
+    monkeypatch.setattr("inference.engine.operators.are_compiled", lambda *_: False)

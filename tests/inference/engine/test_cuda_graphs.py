@@ -13,7 +13,7 @@ from tests.inference.engine.conftest import Lora, MakeEngine, Replies, ask, drai
 
 
 def test_replayed_steps_say_the_same(
-    base: LlamaForCausalLM, loras: list[Lora], engine_of: MakeEngine
+    base: LlamaForCausalLM, loras: list[Lora], engine_of: MakeEngine, as_on_a_gpu: None
 ) -> None:
     captured: list[Tensor] = []
 

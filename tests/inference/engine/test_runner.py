@@ -50,6 +50,17 @@ PROMPT = [5, 9, 17, 33, 65, 129, 3, 44, 81, 7, 12, 200, 150, 31, 8, 99, 101, 54,
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tokens_and_logits_are_those_of_transformers(kind: str, engine_of: MakeEngine) -> None:
+    _check_against_transformers(kind, engine_of)
+
+
+@pytest.mark.parametrize("kind", ["grouped queries", "a key head for each query head", "gelu"])
+def test_without_compiled_operators_too(
+    kind: str, engine_of: MakeEngine, as_on_a_gpu: None
+) -> None:
+    _check_against_transformers(kind, engine_of)
+
+
+def _check_against_transformers(kind: str, engine_of: MakeEngine) -> None:
     model = tiny_llama(**KINDS[kind])
     with torch.no_grad():
         expected = model(torch.tensor([PROMPT])).logits[0, -1].log_softmax(-1)
