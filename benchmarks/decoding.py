@@ -16,7 +16,7 @@ from inference.engine.batch_engine import BatchEngine
 from inference.engine.interface import EngineRequest
 from inference.types import Sampling
 
-_SETTLING_STEPS = 6  # adapters are packed over the first steps after they came
+_SETTLING_STEPS = 6  # caches are cold in the first steps after rows came
 _ATTEMPTS = 5
 _NEVER = 1000  # tokens; a reply that outlasts every measurement
 

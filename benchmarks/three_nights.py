@@ -4,9 +4,9 @@
 
 The first night's champion is the seed's bot of `benchmarks.identity_repetition`, whose work folder
 must be there, and the log is the one that it left there. Every night runs
-`python -m finetune retrain` with the defaults; then scripted users talk with what the adapter's
-name stands for by now, and that log is added for the next night. Every stage is kept; to begin
-anew, remove the work folder.
+`python -m finetune retrain` with the defaults, or with public dialogue mixed in (`--dialogues`);
+then scripted users talk with what the adapter's name stands for by now, and that log is added for
+the next night. Every stage is kept; to begin anew, remove the work folder.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks.identity import conditions, data
 from benchmarks.identity.conditions import Condition
 from benchmarks.identity.logs import write_logs
+from benchmarks.identity.persona_chat import ATTRIBUTION, LICENCE
 from benchmarks.identity.stages import Stages
 from benchmarks.identity.table import number, table_row, with_interval
 from benchmarks.identity.tools import finetune
@@ -34,6 +35,7 @@ from inference.types import InferenceError
 
 DATA, PERSONAS = "troupe", "personas"  # folders of the bot in the work folder
 _NAME = "company"
+_REPLAY = "replay.jsonl"
 _PATIENT, _PATIENTS_LOG = "seed-bot", "logs"
 _USERS = 36  # a night, ten turns each, as in the log of the seed's bot
 _FORMAT: PromptFormatName = (
@@ -43,23 +45,37 @@ _SHOWN = ("IIR", "XTR4", "DupTurn", "Open3", "Recall", "perplexity")
 _GUARDS = ("distinct-2", "mean_length", "ends_by_itself")
 
 
-def settings(bot_data: Path, personas: Path) -> str:
-    """The text of the config.toml of a bot that retrains `company`."""
-    return (
-        f"[paths]\ndata = '{bot_data.resolve()}'\npersonas = '{personas.resolve()}'\n"
-        f"[model]\nprompt_format = '{_FORMAT}'\n[retrain]\nadapter = '{_NAME}'\n"
-    )
+def settings(bot_data: Path, personas: Path, replay: Path | None = None) -> str:
+    """The text of the config.toml of a bot that retrains `company`, with `replay` mixed in."""
+    lines = [
+        f"[paths]\ndata = '{bot_data.resolve()}'\npersonas = '{personas.resolve()}'",
+        f"[model]\nprompt_format = '{_FORMAT}'\n[retrain]\nadapter = '{_NAME}'",
+    ]
+    if replay is not None:
+        lines += [f"replay = '{replay.resolve()}'", f"replay_licence = '{LICENCE}'"]
+        lines += [f"replay_attribution = '{ATTRIBUTION}'"]
+    return "\n".join([*lines, ""])
 
 
 class Nights:
     """One work folder with a bot's data in it, and a stage for everything that takes time."""
 
-    def __init__(self, work: Path, experiment: Path, *, seed: int, threads: int) -> None:
+    def __init__(
+        self,
+        work: Path,
+        experiment: Path,
+        *,
+        seed: int,
+        threads: int,
+        dialogues: Path | None = None,
+    ) -> None:
+        """`dialogues` are public ones that every training mixes in; see `data.persona_chats`."""
         self._experiment = experiment.resolve()
         self._stages = Stages(work.resolve())
         self._seed, self._threads = seed, threads
         self._settings_file = work.resolve() / "config.toml"
-        self._settings_file.write_text(settings(work / DATA, work / PERSONAS))
+        replay = self._replay(dialogues) if dialogues else None
+        self._settings_file.write_text(settings(work / DATA, work / PERSONAS, replay))
         self._config: Config = load(self._settings_file)
         self._users = read_suite(data.SIMULATED)
 
@@ -73,6 +89,14 @@ class Nights:
             if night < nights:
                 log = self._talk(night)
         return [self._stages.result(f"night-{night}")["figures"] for night in range(1, nights + 1)]
+
+    def _replay(self, dialogues: Path) -> Path:
+        def make(folder: Path) -> dict[str, Any]:
+            _, learnt = data.persona_chats(dialogues, data.MEASURED, seed=data.SEED)
+            data.write_rows(folder / _REPLAY, data.replay_rows(learnt))
+            return {"dialogues": len(learnt)}
+
+        return self._stages.run("replay", make) / _REPLAY
 
     def _patient(self, folder: Path) -> dict[str, Any]:
         """The seed's bot as the first version of the adapter."""
@@ -201,7 +225,11 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         nights = Nights(
-            options.work, options.experiment, seed=options.seed, threads=options.threads
+            options.work,
+            options.experiment,
+            seed=options.seed,
+            threads=options.threads,
+            dialogues=options.dialogues,
         ).run(options.nights)
     except InferenceError as error:
         print(error, file=sys.stderr)
@@ -220,6 +248,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--experiment", type=Path, default=Path("data/identity_repetition"),
         help="the work folder of benchmarks.identity_repetition")  # fmt: skip
+    add("--dialogues", type=Path,
+        help="Synthetic-Persona-Chat's CSV: every training mixes in 250 of it")  # fmt: skip
     add("--work", type=Path, default=Path("data/three_nights"), help="where stages are kept")
     add("--nights", type=int, default=3)
     add("--seed", type=int, default=1)

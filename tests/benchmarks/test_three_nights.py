@@ -17,8 +17,10 @@ from config import Config, load
 from db.database import Database
 from finetune.evaluation.suite import ScriptedUser
 from finetune.evaluation.transcripts import Reply, Transcript, write_transcripts
+from finetune.retraining.news import replays
 from inference.adapters import AdapterRegistry
 from inference.model_loading import LoadedModel
+from tests.benchmarks.identity.test_data import chats_file
 from tests.conftest import MakeAdapter
 
 USER = ScriptedUser(
@@ -108,3 +110,15 @@ def test_the_plot_is_a_picture_also_where_a_night_trained_nothing(tmp_path: Path
     skipped = {**night(2, "skipped"), "figures": {}}
     plot([night(1), skipped, night(3, "rejected")], tmp_path / "nights.png")
     assert (tmp_path / "nights.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_public_dialogue_is_mixed_in_and_its_origin_said(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    # five turns: too few to measure with, so all of it is learnt from
+    talk = "\n".join(f"User {n % 2 + 1}: The tide is {n} feet up." for n in range(10))
+    Nights(work, tmp_path, seed=1, threads=1, dialogues=chats_file(tmp_path, talk))
+    retrain = load(work / "config.toml").retrain
+    rows = Path(retrain.replay).read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 1
+    assert replays(retrain) is not None  # which refuses what nobody says the licence of
+    assert retrain.replay_licence == "CC-BY-4.0"
