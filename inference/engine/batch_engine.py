@@ -69,7 +69,6 @@ class BatchEngine:
             form=settings.weight_format or fastest_lossless_format(device),
             columns=settings.adapter_columns,
         )
-        self._runner.warm_up()
         self._forward_pass: Callable[[Pass], Tensor] = self._runner.forward
         if device.type == "cuda":
             self._forward_pass = DecodeGraphs(self._runner.forward, CudaCapture())

@@ -8,28 +8,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inference.engine import cpu_kernels
+from inference.engine.cpu_kernels import kernels
 from inference.engine.kv_cache import KvCache
 from inference.engine.operators import Shape, TorchOperators
 
 
 class CompiledOperators:
-    """For a working type of float32 or bfloat16, beside sums over the layers in float32."""
+    """For a working type of float32 or bfloat16, beside sums over the layers in float32.
+
+    All that comes in is contiguous, but for `query`, whose rows may be longer, and keys and values,
+    which are a `KvCache.window` from its first row on.
+    """
 
     needs_masks = False
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
-        self._kind = cpu_kernels.kind_of(shape.dtype)
+        self._kernels = kernels(shape.dtype)
         self._torch = TorchOperators(shape)
 
     def add_norm(self, x: Tensor, added: Tensor | None, weight: Tensor) -> Tensor:
         out = torch.empty(x.shape, dtype=self._shape.dtype)
         if added is not None:
             added = added.to(self._shape.dtype)
-        cpu_kernels.add_norm(
-            self._kind, x.data_ptr(), 0 if added is None else added.data_ptr(), weight.data_ptr(),
-            out.data_ptr(), *x.shape, self._shape.eps,
+        self._kernels.add_norm(
+            self._kernels.kind, x.data_ptr(), 0 if added is None else added.data_ptr(),
+            weight.data_ptr(), out.data_ptr(), *x.shape, self._shape.eps,
         )  # fmt: skip
         return out
 
@@ -37,9 +41,9 @@ class CompiledOperators:
         self, qkv: Tensor, rotation: Tensor, kv: KvCache, layer: int, slots: Tensor
     ) -> None:
         shape = self._shape
-        cpu_kernels.rotate_and_keep(
-            self._kind, qkv.data_ptr(), rotation.data_ptr(), kv.address(layer), slots.numpy(),
-            len(qkv), shape.heads, shape.kv_heads, shape.head_dim,
+        self._kernels.rotate_and_keep(
+            self._kernels.kind, qkv.data_ptr(), rotation.data_ptr(), kv.address(layer),
+            slots.numpy(), len(qkv), shape.heads, shape.kv_heads, shape.head_dim,
         )  # fmt: skip
 
     def attend_rows(
@@ -48,10 +52,11 @@ class CompiledOperators:
         del mask
         shape = self._shape
         out = torch.empty(len(query), shape.query_width, dtype=shape.dtype)
-        cpu_kernels.attend_rows(
-            self._kind, query.data_ptr(), query.stride(0), keys.data_ptr(), values.data_ptr(),
-            out.data_ptr(), positions.numpy(), shape.kv_heads, shape.heads // shape.kv_heads,
-            shape.head_dim, keys.stride(1) // shape.head_dim, shape.scale,
+        self._kernels.attend_rows(
+            self._kernels.kind, query.data_ptr(), query.stride(0), keys.data_ptr(),
+            values.data_ptr(), out.data_ptr(), positions.numpy(), shape.kv_heads,
+            shape.heads // shape.kv_heads, shape.head_dim, keys.stride(1) // shape.head_dim,
+            shape.scale,
         )  # fmt: skip
         return out
 
@@ -61,5 +66,7 @@ class CompiledOperators:
         tokens, width = gate_up.shape[0], gate_up.shape[1] // 2
         gate_up = gate_up.to(self._shape.dtype)
         out = torch.empty(tokens, width, dtype=self._shape.dtype)
-        cpu_kernels.gate_silu(self._kind, gate_up.data_ptr(), out.data_ptr(), tokens, width)
+        self._kernels.gate_silu(
+            self._kernels.kind, gate_up.data_ptr(), out.data_ptr(), tokens, width
+        )
         return out

@@ -5,47 +5,40 @@ thousand of them. Here one call does what took several. Matrices come as address
 numpy array of a tensor takes longer than many of these calls; `kind` is any scalar of their type,
 float32, or uint16 for the bits of a bfloat16. Sums are made in float32.
 
-Nothing is checked: shapes, strides and types are the caller's to know.
+Nothing is checked: the caller has to know that every matrix is contiguous, of the type and size
+that it is said to be, and lives until the call returns.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import carray, njit, typeof, types
 from numba.extending import intrinsic
+
+from inference.engine.kernel_cache import kept
 
 # sums may be reordered, as in any matrix product; NaN and infinity keep their meaning
 _SUMS = {"reassoc", "contract", "nsz"}
-
-
-def kind_of(dtype: torch.dtype) -> Any:
-    """The `kind` of matrices of float32 or bfloat16."""
-    return {torch.float32: np.float32(0), torch.bfloat16: np.uint16(0)}[dtype]
-
-
-def _compiled(function: Any) -> Any:
-    """Compiled at the first call and kept on the disk, where there is a folder to keep it in."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": _SUMS}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the program's folder nor the user's cache can be written
-        return njit(**options)(function)
+_LOWEST, _HIGHEST = np.float32(-87), np.float32(88)  # whose powers of e are still normal numbers
 
 
 def _inlined(function: Any) -> Any:
     return njit(inline="always", fastmath=_SUMS)(function)
 
 
-def _exact(function: Any) -> Any:
-    """Inlined, too, but with its sums in the order that they are written in."""
+def _inlined_exact(function: Any) -> Any:
+    """The same, with its sums in the order that they are written in."""
     return njit(forceinline=True, error_model="numpy")(function)
 
 
 def _instruction(function: Any) -> Any:
+    # typed here, since numba's decorators are not
     return intrinsic(function)
 
 
@@ -92,7 +85,6 @@ def _narrow(_: Any, kind: Any, value: Any) -> Any:
     return kind(kind, types.float32), generate
 
 
-@_compiled
 def add_adapters(
     kind: Any, x_at: int, out_at: int, width: int, owned: Any, down_at: int, ups: Any, outputs: Any
 ) -> None:
@@ -134,7 +126,6 @@ def add_adapters(
             offset += size
 
 
-@_compiled
 def add_norm(
     kind: Any, x_at: int, added_at: int, weight_at: int, out_at: int, tokens: int, width: int,
     eps: float,
@@ -163,7 +154,6 @@ def add_norm(
             target[k] = _narrow(kind, row[k] * scale * weight[k])
 
 
-@_compiled
 def rotate_and_keep(
     kind: Any, qkv_at: int, rotation_at: int, kept_at: int, slots: Any, tokens: int, heads: int,
     kv_heads: int, dim: int,
@@ -194,7 +184,6 @@ def rotate_and_keep(
                 target[k] = row[k]
 
 
-@_compiled
 def attend_rows(
     kind: Any, query_at: int, stride: int, keys_at: int, values_at: int, out_at: int,
     positions: Any, kv_heads: int, group: int, dim: int, length: int, scale: float,
@@ -204,7 +193,7 @@ def attend_rows(
     query: [rows, kv_heads, group, dim], `stride` elements from row to row
     keys, values: [rows, kv_heads, length, dim]
     out: [rows, kv_heads, group, dim]
-    positions: int64 [rows or more]
+    positions: int64 [rows]
     """
     rows = len(positions)
     query = carray(_pointer(kind, query_at), (rows, stride))
@@ -233,7 +222,6 @@ def attend_rows(
                 out[row, head, k] = _narrow(kind, sums[k] / total)
 
 
-@_compiled
 def gate_silu(kind: Any, gate_up_at: int, out_at: int, tokens: int, width: int) -> None:
     """out = silu(gate) · up, of `gate_up` [tokens, 2 · width]; out: [tokens, width]."""
     gate_up = carray(_pointer(kind, gate_up_at), (tokens, 2 * width))
@@ -246,10 +234,10 @@ def gate_silu(kind: Any, gate_up_at: int, out_at: int, tokens: int, width: int) 
             target[k] = _narrow(kind, value)
 
 
-@_exact
+@_inlined_exact
 def _exp(x: Any) -> Any:
     """e to the power of a float32, to its last bit or two; without a library, so in vectors."""
-    bounded = min(max(x, np.float32(-87)), np.float32(88))
+    bounded = min(max(x, _LOWEST), _HIGHEST)
     twos = np.floor(bounded * np.float32(1.442695041) + np.float32(0.5))
     # ln 2 in two parts, of which the first is exact times any whole number that occurs
     r = bounded - twos * np.float32(0.693359375) + twos * np.float32(2.1219444e-4)
@@ -257,7 +245,9 @@ def _exp(x: Any) -> Any:
     for factorial in (720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0):
         series = series * r + np.float32(1 / factorial)
     power = _wide(np.uint16((np.int32(twos) + np.int32(127)) << np.int32(7)))
-    return x if x != x else series * power  # NaN stays NaN
+    if x != x:
+        return x  # NaN stays NaN
+    return np.float32(0) if x < _LOWEST else np.float32(np.inf) if x > _HIGHEST else series * power
 
 
 @_inlined
@@ -296,3 +286,40 @@ def _add_rows(rows: Any, weights: Any, out: Any, first: int, last: int) -> None:
         row, w = rows[j], weights[j]
         for k in range(len(out)):
             out[k] += w * _wide(row[k])
+
+
+class Kernels(NamedTuple):
+    """The functions above, compiled for matrices of one type."""
+
+    kind: Any
+    add_adapters: Any
+    add_norm: Any
+    rotate_and_keep: Any
+    attend_rows: Any
+    gate_silu: Any
+
+
+@cache
+def kernels(dtype: torch.dtype) -> Kernels:
+    """For matrices of float32 or bfloat16; the first time on a machine takes seconds."""
+    kind = {torch.float32: np.float32(0), torch.bfloat16: np.uint16(0)}[dtype]
+
+    number, real = types.int64, types.float64
+    vector, pairs = types.int64[::1], types.int64[:, ::1]
+    # of what comes behind `kind`
+    signatures = {
+        add_adapters: (*[number] * 3, pairs, number, vector, vector),
+        add_norm: (*[number] * 6, real),
+        rotate_and_keep: (*[number] * 3, vector, *[number] * 4),
+        attend_rows: (*[number] * 5, vector, *[number] * 4, real),
+        gate_silu: (*[number] * 4,),
+    }
+
+    def compile_all(keep: bool) -> list[Any]:
+        options = {"cache": keep, "nogil": True, "error_model": "numpy", "fastmath": _SUMS}
+        return [
+            njit([types.void(typeof(kind), *signature)], **options)(function)
+            for function, signature in signatures.items()
+        ]
+
+    return Kernels(kind, *kept(compile_all, Path(__file__), str(dtype).removeprefix("torch.")))

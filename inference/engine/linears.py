@@ -2,8 +2,8 @@
 
 `F.linear` on a CPU reads row-major weights and is far from the memory's bandwidth at small batch.
 oneDNN's blocked layout, packed once at load, is 2 to 4 times as fast at 1 to 32 rows and twice as
-fast in prefill; it is reached through the same ATen operators that `torch.compile` emits, so no
-compiler is needed at run time. Figures: benchmarks/RESULTS.md.
+fast in prefill; it is reached through the same ATen operators that `torch.compile` emits, without
+it. Figures: benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WeightFormat = Literal["native", "float32", "bfloat16", "int8"]
 
 
 class Linear(Protocol):
-    """`x` [tokens, in] of any float type to a fresh [tokens, out] in the layer's own type."""
+    """`x` [tokens, in] of any float type to [tokens, out], fresh, contiguous, in its own type."""
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
@@ -84,7 +84,10 @@ class ModuleLinear:
     def __call__(self, x: Tensor) -> Tensor:
         x = x.to(self._dtype)
         outs = [module(x) for module in self._modules]
-        return outs[0].clone() if len(outs) == 1 else torch.cat(outs, dim=-1)
+        if len(outs) > 1:
+            return torch.cat(outs, dim=-1)
+        only: Tensor = outs[0].clone(memory_format=torch.contiguous_format)
+        return only
 
 
 def make_linear(weight: Tensor, bias: Tensor | None, form: WeightFormat) -> Linear:

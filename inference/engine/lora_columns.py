@@ -21,8 +21,8 @@ from torch import Tensor
 from inference.engine import operators
 from inference.engine.adapter_weights import AdapterWeights, Group
 
-# from so many neighbouring tokens of one adapter on, as in a long prompt, GEMMs are faster
-_MANY_TOKENS = 96
+# neighbouring tokens of one adapter, as in a prompt, times its rank, from which GEMMs are faster
+_WORTH_A_BLOCK = 2000
 
 
 class _Block(NamedTuple):
@@ -33,11 +33,11 @@ class _Block(NamedTuple):
 
 
 class Gathered(NamedTuple):
-    """Which columns are a token's own, for the CPU."""
+    """The columns that each token owns, for the CPU; long runs of the same ones as blocks."""
 
     owned: Any  # int64 [tokens, 2]; nothing for those in blocks
     blocks: tuple[_Block, ...]
-    some: bool  # whether anything is owned outside blocks
+    outside: bool  # whether anything is owned outside blocks
 
 
 class _Addresses(NamedTuple):
@@ -78,10 +78,9 @@ class LoraColumns:
         }
         self._gathers = operators.are_compiled(device, dtype)
         if self._gathers:
-            from inference.engine import cpu_kernels  # takes a second, and GPUs have no use for it
+            from inference.engine.cpu_kernels import kernels  # which GPUs have no use for
 
-            self._add_adapters = cpu_kernels.add_adapters
-            self._kind = cpu_kernels.kind_of(dtype)
+            self._kernels = kernels(dtype)
             self._outputs = {g.name: np.array(g.outputs) for g in groups}
             self._addresses = {g.name: self._find(g.name) for g in groups}
 
@@ -109,7 +108,7 @@ class LoraColumns:
             for stack, up in zip(self._up[name], weights.up, strict=True):
                 stack[:, start:end].copy_(up)
 
-    def share(self, owned: Tensor | None, columns: int) -> Tensor | Gathered | None:
+    def ownership(self, owned: Tensor | None, columns: int) -> Tensor | Gathered | None:
         """`owned` [tokens, 2] as `add` wants it, made once for all layers of a pass.
 
         A token owns the columns from the first number up to the second, none of which lies behind
@@ -127,7 +126,7 @@ class LoraColumns:
     ) -> Tensor:
         """`out` [tokens, outputs] plus what each token's own adapter makes of `x` [tokens, width].
 
-        `own` is from `share`.
+        `own` is from `ownership`.
         """
         if own is None:
             return out
@@ -149,11 +148,11 @@ class LoraColumns:
         self, group: str, layer: int, x: Tensor, out: Tensor, own: Gathered
     ) -> Tensor:
         x, out = x.contiguous(), out.contiguous()
-        if own.some:
+        if own.outside:
             at, outputs = self._addresses[group][layer], self._outputs[group]
-            self._add_adapters(
-                self._kind, x.data_ptr(), out.data_ptr(), x.shape[1], own.owned, at.down, at.ups,
-                outputs,
+            self._kernels.add_adapters(
+                self._kernels.kind, x.data_ptr(), out.data_ptr(), x.shape[1], own.owned, at.down,
+                at.ups, outputs,
             )  # fmt: skip
         for tokens, columns in own.blocks:
             self._add_block(group, layer, x[tokens], out[tokens], columns)
@@ -187,13 +186,11 @@ def owned_columns(ranges: list[range | None], device: torch.device) -> Tensor | 
 def _gathered(owned: Tensor) -> Gathered:
     bounds = owned.numpy()
     blocks: list[_Block] = []
-    if len(bounds) >= _MANY_TOKENS:
-        changes = np.flatnonzero((bounds[1:] != bounds[:-1]).any(axis=1)) + 1
-        edges = [0, *changes.tolist(), len(bounds)]
-        for start, end in pairwise(edges):
-            first, last = bounds[start].tolist()
-            if end - start >= _MANY_TOKENS and first < last:
-                blocks.append(_Block(slice(start, end), slice(first, last)))
+    changes = np.flatnonzero((bounds[1:] != bounds[:-1]).any(axis=1)) + 1
+    for start, end in pairwise([0, *changes.tolist(), len(bounds)]):
+        first, last = bounds[start].tolist()
+        if (end - start) * (last - first) >= _WORTH_A_BLOCK:
+            blocks.append(_Block(slice(start, end), slice(first, last)))
     if blocks:
         bounds = bounds.copy()
         for block in blocks:

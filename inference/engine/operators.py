@@ -121,3 +121,12 @@ class TorchOperators:
         gate, up = gate_up.chunk(2, dim=-1)
         product: Tensor = self._activation(gate) * up
         return product
+
+
+def operators_for(shape: Shape, device: torch.device) -> Operators:
+    """The fastest there are."""
+    if are_compiled(device, shape.dtype):
+        from inference.engine.compiled_operators import CompiledOperators
+
+        return CompiledOperators(shape)
+    return TorchOperators(shape)

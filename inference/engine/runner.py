@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inference.engine import operators
 from inference.engine.kv_cache import KvCache
 from inference.engine.linears import Linear, ModuleLinear, WeightFormat, make_linear, working_dtype
 from inference.engine.lora_columns import LoraColumns
-from inference.engine.operators import Operators, Shape, TorchOperators
+from inference.engine.operators import Shape, operators_for
 from inference.engine.rotary import longest_context, pair_rows, rotation_table
 from inference.types import InferenceError
 
@@ -92,7 +91,7 @@ class Runner:
         self.dtype = working_dtype(form, native, self.device)
         self._shape = shape = Shape.of(model, self.dtype)
         self.head_dim = shape.head_dim
-        self._operators = _operators(shape, self.device)
+        self._operators = operators_for(shape, self.device)
         # sums over the layers stay exact where that is cheap
         self._residual = torch.float32 if self.device.type == "cpu" else self.dtype
         self._embedding = model.model.embed_tokens.weight.detach()
@@ -120,46 +119,27 @@ class Runner:
             down=_join((mlp.down_proj,), form, self.dtype),
         )
 
-    def warm_up(self) -> None:
-        """Have everything compiled that a step calls, so that nobody's reply waits for it."""
-        nothing = torch.zeros(1, dtype=torch.long, device=self.device)
-        scratch = torch.tensor([self.kv.scratch], device=self.device)
-        self.forward(
-            Pass(
-                tokens=nothing,
-                positions=nothing,
-                slots=self.kv.slots(nothing, scratch),
-                decode_rows=1,
-                window=1,
-                decode_mask=None,
-                segments=(),
-                owned=torch.tensor([[0, 1]], device=self.device),
-                columns=1,
-                outputs=None,
-            )
-        )
-
     @torch.inference_mode()
     def forward(self, step: Pass) -> Tensor:
         """Logits [M, vocabulary] in float32 of the tokens that `step.outputs` names."""
-        lora, own = self.lora, self.lora.share(step.owned, step.columns)
-        between, rotation = self._operators, self._rotation[step.positions]
+        lora, own = self.lora, self.lora.ownership(step.owned, step.columns)
+        operators, rotation = self._operators, self._rotation[step.positions]
         x = F.embedding(step.tokens, self._embedding).to(self._residual)
         if step.virtual is not None:
             x[step.virtual.places] = step.virtual.embeddings.to(x.dtype)
-        added: Tensor | None = None
+        added: Tensor | None = None  # what the last block gave, until `add_norm` adds it to x
         for index, layer in enumerate(self._layers):
-            h = between.add_norm(x, added, layer.input_norm)
+            h = operators.add_norm(x, added, layer.input_norm)
             qkv = lora.add("qkv", index, h, layer.qkv(h), own)
             h = self._attend(index, qkv, rotation, step)
             added = lora.add("output", index, h, layer.output(h), own)
-            h = between.add_norm(x, added, layer.mlp_norm)
+            h = operators.add_norm(x, added, layer.mlp_norm)
             gate_up = lora.add("gate_up", index, h, layer.gate_up(h), own)
-            h = between.gate(gate_up)
+            h = operators.gate(gate_up)
             added = lora.add("down", index, h, layer.down(h), own)
         if step.outputs is not None:
             x, added = x[step.outputs], None if added is None else added[step.outputs]
-        return self._head(between.add_norm(x, added, self._final_norm)).float()
+        return self._head(operators.add_norm(x, added, self._final_norm)).float()
 
     def _attend(self, layer: int, qkv: Tensor, rotation: Tensor, step: Pass) -> Tensor:
         """Write the new keys and values, then let every token look at its own row."""
@@ -201,14 +181,6 @@ class Runner:
             enable_gqa=self._shape.heads != self._shape.kv_heads,
         )
         return out.transpose(1, 2).reshape(part.count, -1)
-
-
-def _operators(shape: Shape, device: torch.device) -> Operators:
-    if operators.are_compiled(device, shape.dtype):
-        from inference.engine.compiled_operators import CompiledOperators
-
-        return CompiledOperators(shape)
-    return TorchOperators(shape)
 
 
 def _attend_chunk_by_products(

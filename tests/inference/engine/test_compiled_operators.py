@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 from torch import Tensor
@@ -68,9 +68,9 @@ def test_rotate_and_keep(dtype: torch.dtype, heads: int, kv_heads: int, head_dim
         slots = kv.slots(torch.tensor([2, 0, 1, 1]), torch.tensor([9, 3, 0, 1]))
         operators.rotate_and_keep(mine, rotation, kv, 1, slots)
         turned.append(mine)
-        kept.append(kv.strip(0, 0, 10).clone())
-        assert not kv.strip(0, 0, 10)[0].any()  # of the other layer
-        assert kept[-1][1, :, :, 3].any()
+        kept.append(torch.stack([kv.strip(row, 0, 10) for row in range(3)]))
+        assert not kept[-1][:, 0].any()  # of the other layer
+        assert kept[-1][0, 1, :, :, 3].any()
     assert close(*turned)
     assert close(*kept)
 
@@ -112,18 +112,22 @@ def test_what_is_not_finite_stays_in_its_row(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("activation", ["silu", "gelu"])
 def test_gate(dtype: torch.dtype, activation: str) -> None:
     shape = Shape(6, 2, 16, 1e-5, 0.3, activation, dtype)
-    gate_up = torch.cat([torch.randn(3, 20) * 8, torch.tensor([[-200.0, 200.0] * 10])]).to(dtype)
+    gate_up = torch.cat(
+        [torch.randn(3, 20) * 8, torch.tensor([[-1e30, 200.0] * 5 + [3.0] * 10])]
+    ).to(dtype)
     compiled, plain = both(shape)
     assert close(compiled.gate(gate_up), plain.gate(gate_up))
 
 
+@settings(deadline=None)  # the first call compiles it
 @given(st.floats(-87, 88, width=32))
 def test_exp(x: float) -> None:
     assert float(cpu_kernels._exp(np.float32(x))) == pytest.approx(math.exp(x), rel=3e-7)
 
 
-def test_exp_far_below_is_as_good_as_nothing() -> None:
-    assert float(cpu_kernels._exp(np.float32(-1e30))) < 1e-37
+def test_exp_of_what_has_no_power() -> None:
+    assert float(cpu_kernels._exp(np.float32(-1e30))) == 0
+    assert float(cpu_kernels._exp(np.float32(1e30))) == math.inf
     assert math.isnan(cpu_kernels._exp(np.float32(math.nan)))
 
 
@@ -134,6 +138,7 @@ def _narrow(kind: Any, value: Any) -> Any:
 narrowed: Any = njit(_narrow)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_bfloat16_is_rounded_as_torch_rounds(bits: int) -> None:
     (value,) = struct.unpack("f", struct.pack("I", bits))

@@ -40,7 +40,7 @@ def columns_of(*adapters: AdapterWeights, dtype: torch.dtype) -> tuple[LoraColum
 
 def added(columns: LoraColumns, x: Tensor, out: Tensor, owned: list[range | None]) -> Tensor:
     used = max(one.stop for one in owned if one)
-    own = columns.share(owned_columns(owned, CPU), used)
+    own = columns.ownership(owned_columns(owned, CPU), used)
     # what CPUs gather, GPUs compute for all columns; both must be right
     assert isinstance(own, Gathered) == (columns.dtype in (torch.float32, torch.bfloat16))
     return columns.add("qkv", 0, x, out, own)
@@ -71,7 +71,7 @@ def test_each_token_gets_its_own_adapter(
 def test_long_prompts_beside_decoding_rows(dtype: torch.dtype) -> None:
     first, second = random_adapter(8, 1), random_adapter(4, 2)
     columns, (one, two) = columns_of(first, second, dtype=dtype)
-    owned = [two, None, *[one] * 100, *[None] * 100, *[two] * 30]
+    owned = [two, None, *[one] * 300, *[None] * 100, *[two] * 30]
     x, out = torch.randn(len(owned), 24).to(dtype), torch.randn(len(owned), 32).to(dtype)
     expected = out.double()
     for token, place in enumerate(owned):
