@@ -189,6 +189,14 @@ class PrepareSettings(Section):
     validation_share: float = Field(
         0.1, ge=0, lt=1, description="Share of the channels held out to check the training."
     )
+    max_log_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Where further dialogue is mixed in (replay): the largest share of the training"
+        " examples that may come from the log; beyond it the newest are kept. 1 keeps all, so that"
+        " trainings grow with the log and the rest counts for less and less.",
+    )
     name_drills: float = Field(
         1.0,
         ge=0,

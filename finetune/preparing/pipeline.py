@@ -2,11 +2,13 @@
 
 scrub → silence → errors → length limit → empty → introductions → name forgotten → repetition
 → disliked
-→ duplicate dialogues → split → windows → duplicate examples → name drills → replay
+→ duplicate dialogues → split → windows → duplicate examples → replay → share of the log
+→ name drills
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -75,10 +77,12 @@ def prepare(
             f"Nothing is left to learn from (of the replies, {journal.losses()});"
             f" {_advice(windows, tokens.settings)}."
         )
+    replayed = _replayed(replay, settings, windows, seen, journal, seed) if replay else []
+    if replayed:
+        train = _newest(train, _most(settings.max_log_share, len(replayed)), journal)
     before = size_of_examples(example for _, example in train)
     examples, drilled = with_drills(train, settings.name_drills, fits=windows.fits, seed=seed)
     journal.record("name drills", before, size_of_examples(examples), {"drills": drilled})
-    replayed = _replayed(replay, settings, windows, seen, journal, seed) if replay else []
     found = preferences(parts.train, windows)
     everything = _without_channels((*examples, *replayed), pseudonyms)
     report = {
@@ -212,6 +216,26 @@ def _replayed(
     examples, drilled = with_drills(kept, settings.name_drills, fits=windows.fits, seed=seed)
     journal.record("replay", before, size_of_examples(examples), {"drills": drilled})
     return examples
+
+
+def _most(share: float, others: int) -> int | None:
+    """How many examples may join `others` to make up `share` of all, at least one; None: any."""
+    return None if share == 1 else max(1, int(others * share / (1 - share)))
+
+
+def _newest(made: _Made, most: int | None, journal: Journal) -> _Made:
+    """The `most` examples of the dialogues that went on last, in the order they had."""
+    if most is None:
+        return made
+    latest = [
+        max((said.at for said in dialogue.said if said.at is not None), default=-math.inf)
+        for dialogue, _ in made
+    ]
+    newest = sorted(range(len(made)), key=latest.__getitem__)[-most:]
+    kept = [made[at] for at in sorted(newest)]
+    before, after = (size_of_examples(example for _, example in held) for held in (made, kept))
+    journal.record("share of the log", before, after, {"older": len(made) - len(kept)})
+    return kept
 
 
 def _kinds(names: Iterable[str]) -> dict[str, int]:

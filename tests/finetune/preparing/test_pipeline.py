@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -138,3 +139,40 @@ def test_the_same_dialogues_make_the_same_set() -> None:
     scenes = [scene(n, f"discord:{n % 5}") for n in range(10)]
     settings = bare(name_drills=0.5, validation_share=0.2)
     assert run(scenes, settings=settings, seed=3) == run(scenes, settings=settings, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("share", "others", "left"),
+    [
+        (0.5, 2, [1, 4]),
+        (0.75, 1, [1, 2, 4]),
+        (0.1, 2, [4]),
+        (1.0, 2, [0, 1, 2, 3, 4]),
+        (0.5, 0, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_the_log_does_not_drown_what_is_mixed_in(
+    tmp_path: Path, share: float, others: int, left: list[int]
+) -> None:
+    file = tmp_path / "public.jsonl"
+    greeted = ("stranger", "old friend of the harbour")[:others]
+    rows = [
+        {"messages": [{"role": "user", "content": f"{one}?"},
+                      {"role": "assistant", "content": f"Good day to you, {one}."}]}
+        for one in greeted
+    ]  # fmt: skip
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    hours = (3, 8, 5, None, 9)  # when each scene ended; of the fourth it is not known
+    log = []
+    for number, hour in enumerate(hours):
+        one, at = scene(number), hour and hour * 3600.0
+        log.append(replace(one, said=tuple(replace(said, at=at) for said in one.said)))
+    replay = read_replay(file, "MIT", "Somebody, 2026") if others else None
+    made = run(log, settings=bare(max_log_share=share), replay=replay)
+    learnt = [text for text in taught(made) if "Good day" not in text]
+    assert learnt == [f"{answer} Also {n} {at}." for n in left for at, answer in enumerate(ANSWERS)]
+    steps = {step["step"]: step for step in made.report["steps"]}
+    if share < 1 and others:
+        assert steps["share of the log"]["detail"] == {"older": 5 - len(left)}
+    else:
+        assert "share of the log" not in steps
