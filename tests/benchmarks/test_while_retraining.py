@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks.while_retraining import compared, main, quantile
+from benchmarks import while_retraining
+from benchmarks.while_retraining import _Asking, compared, main, quantile
+from inference.types import Chunk, GenerationRequest
 
 
 def test_quantiles_are_waits_that_were_measured() -> None:
@@ -34,3 +37,20 @@ def test_a_folder_without_nights_is_one_sentence(
     printed = capsys.readouterr()
     assert printed.err.startswith(f"There are no nights in {tmp_path / 'none'}; run python -m ")
     assert printed.err.count("\n") == 1
+
+
+async def test_nothing_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked before would be found in the prefix cache, and answered sooner."""
+    asked: list[GenerationRequest] = []
+
+    class Client:
+        async def generate(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+            asked.append(request)
+            yield Chunk(text="Aye.")
+
+    monkeypatch.setattr(while_retraining, "_PAUSE_SECONDS", 1e-6)
+    asking = _Asking(Client(), "company")  # type: ignore[arg-type]
+    for _ in range(150):
+        assert await asking.once() >= 0
+    assert len({request.messages for request in asked}) == 150
+    assert {len(request.messages) for request in asked} == {2, 4, 6, 8, 10, 12, 14, 16}
