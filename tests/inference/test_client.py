@@ -267,11 +267,14 @@ async def test_bounds_deadline_and_shutdown(tmp_path: Path, tiny_folder: Path) -
     await client.start()
     running = asyncio.create_task(_collect(client, _request(sampling=_LONG, user="a")))
     await _until(lambda: client.status().running == 1)
+    [worker] = client.worker_pids
+    os.kill(worker, signal.SIGSTOP)  # however fast it is, its only row stays taken
     late = asyncio.create_task(_collect(client, _request(user="b")))
     await _until(lambda: client.status().waiting == 1)
     with pytest.raises(RequestRefused, match="already have 1 replies waiting"):
         await _collect(client, _request(user="b"))
     (last,) = await late
+    os.kill(worker, signal.SIGCONT)
     assert last.finish_reason == "error"
     assert "did not begin within" in last.error
     await client.close()

@@ -53,7 +53,9 @@ def test_the_engine_runs_what_bitsandbytes_quantised(embedded: LoadedModel, kind
     engine.close()
     for event in first.values():
         # Eight bits cost transformers itself up to 1.0 here; nonsense would be off by far more.
-        assert event.token == expected.index(max(expected))
+        # In bfloat16 the two likeliest tokens may tie.
+        likeliest = dict(event.top_logprobs)[expected.index(max(expected))]
+        assert likeliest == pytest.approx(event.logprob, abs=0.02)
         for token, logprob in event.top_logprobs:
             assert logprob == pytest.approx(expected[token], abs=1.1)
 
