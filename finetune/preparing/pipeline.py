@@ -78,7 +78,7 @@ def prepare(
             f" {_advice(windows, tokens.settings)}."
         )
     replayed = _replayed(replay, settings, windows, seen, journal, seed) if replay else []
-    if replayed:
+    if replayed and settings.max_log_share < 1:
         train = _newest(train, _most(settings.max_log_share, len(replayed)), journal)
     before = size_of_examples(example for _, example in train)
     examples, drilled = with_drills(train, settings.name_drills, fits=windows.fits, seed=seed)
@@ -218,15 +218,13 @@ def _replayed(
     return examples
 
 
-def _most(share: float, others: int) -> int | None:
-    """How many examples may join `others` to make up `share` of all, at least one; None: any."""
-    return None if share == 1 else max(1, int(others * share / (1 - share)))
+def _most(share: float, others: int) -> int:
+    """How many examples, at least one, may join `others` to make up `share` < 1 of all."""
+    return max(1, int(others * share / (1 - share)))
 
 
-def _newest(made: _Made, most: int | None, journal: Journal) -> _Made:
+def _newest(made: _Made, most: int, journal: Journal) -> _Made:
     """The `most` examples of the dialogues that went on last, in the order they had."""
-    if most is None:
-        return made
     latest = [
         max((said.at for said in dialogue.said if said.at is not None), default=-math.inf)
         for dialogue, _ in made
